@@ -1,0 +1,44 @@
+"""The directive ``catalogue``: a table for every kind of the catalogue, read from the catalogue itself."""
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+from unstir.core.catalogue import KINDS, Entry, entries
+
+
+class Catalogue(SphinxDirective):
+    """Sections with name, summary and source of every entry, each name linked to where it is described."""
+
+    def run(self) -> list[nodes.Node]:
+        return self.parse_text_to_nodes("\n".join(_lines()), allow_section_headings=True)
+
+
+def _lines() -> list[str]:
+    lines: list[str] = []
+    for kind, meaning in KINDS.items():
+        title = kind.replace("_", " ").capitalize()
+        lines += [f".. _catalogue-{kind.replace('_', '-')}:", "", title, "-" * len(title), ""]
+        lines += [f"{meaning[0].upper()}{meaning[1:]}; in a terminal: ``unstir list {kind}``.", ""]
+        lines += [".. list-table::", "   :header-rows: 1", "   :widths: 20 45 35", ""]
+        for row in [("name", "what", "source"), *map(_row, entries(kind).values())]:
+            lines += [f"   {'* -' if place == 0 else '  -'} {cell}" for place, cell in enumerate(row)]
+        lines.append("")
+    return lines
+
+
+def _row(entry: Entry) -> tuple[str, str, str]:
+    module, _, attribute = entry.target.partition(":")
+    name = f":py:obj:`{entry.name} <{module}.{attribute}>`" if _is_documented(entry) else f"``{entry.name}``"
+    return name, entry.summary, entry.source
+
+
+def _is_documented(entry: Entry) -> bool:
+    """Objects such as formats are described in their module's text, which has no address of its own."""
+    return entry.target.startswith("unstir.") and callable(entry.load())
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Registers the directive."""
+    app.add_directive("catalogue", Catalogue)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

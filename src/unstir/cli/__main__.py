@@ -1,0 +1,5 @@
+"""``python -m unstir.cli``, as torchrun starts it."""
+
+from unstir.cli import main
+
+main()

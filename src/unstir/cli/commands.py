@@ -1,0 +1,173 @@
+"""The verbs of the command line."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    help="Diffusion models for scientists and artists, checked against exact answers.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+RecipeName = Annotated[str, typer.Argument(help="A recipe's name (see `unstir list recipes`) or its YAML file.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="Changes to the recipe, such as training.steps=500 data.path=pictures/.")
+]
+Folder = Annotated[Path | None, typer.Option(help="The run folder; runs/NAME by default.")]
+RunPath = Annotated[Path, typer.Argument(help="A run folder.")]
+
+
+@app.command()
+def run(recipe: RecipeName, overrides: Overrides = None, folder: Folder = None) -> None:
+    """Train, sample, evaluate and report; an interrupted run goes on where it stopped."""
+    from unstir.run.recipe import load
+
+    checked = load(recipe, overrides or [])
+    trained = _train(checked, folder)
+    if trained is None:
+        return
+    evaluate(trained, again=False)
+    report(trained)
+
+
+@app.command()
+def train(recipe: RecipeName, overrides: Overrides = None, folder: Folder = None) -> None:
+    """Train a recipe, or resume its training."""
+    from unstir.run.recipe import load
+
+    _train(load(recipe, overrides or []), folder)
+
+
+@app.command()
+def sample(
+    run: RunPath,
+    count: Annotated[int, typer.Option(help="How many samples.")] = 64,
+    first: Annotated[int, typer.Option(help="The number of the first one; sample n is the same on any machine.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="The seed; the recipe's by default.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where to write; RUN/samples by default.")] = None,
+    condition: Annotated[
+        list[str] | None, typer.Option(help="A condition, such as label=3; as in the data by default.")
+    ] = None,
+    sampler: Annotated[str | None, typer.Option(help="A sampler's name (see `unstir list samplers`).")] = None,
+    grid: Annotated[str | None, typer.Option(help="A time grid's name (see `unstir list grids`).")] = None,
+    steps: Annotated[int | None, typer.Option(help="The sampler's steps.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+) -> None:
+    """Draw samples from a trained run, in the format of its data."""
+    from unstir.run.folder import RunFolder
+    from unstir.run.sampling import TrainedRun, sample_run
+
+    trained = TrainedRun(RunFolder.open(run), device)
+    files = sample_run(
+        trained,
+        count,
+        first=first,
+        seed=seed,
+        out=out,
+        condition=_conditions(condition or []),
+        sampler=sampler,
+        grid=grid,
+        steps=steps,
+    )
+    place = files[0].parent if files else out
+    print(f"{count} samples in {place}")
+
+
+@app.command()
+def evaluate(
+    run: RunPath, again: Annotated[bool, typer.Option(help="Measure anew what has been measured.")] = True
+) -> None:
+    """Judge a trained run's samples beside noise floors and baselines."""
+    from unstir.run.evaluation import evaluate_run
+    from unstir.run.folder import RunFolder
+    from unstir.run.sampling import TrainedRun
+
+    results = evaluate_run(TrainedRun(RunFolder.open(run)), again=again)
+    _print_results(results)
+
+
+@app.command()
+def report(run: RunPath) -> None:
+    """Write a run's report, one page that needs nothing beside it."""
+    from unstir.report import write
+    from unstir.run.folder import RunFolder
+
+    print(f"report: {write(RunFolder.open(run).path)}")
+
+
+@app.command("list")
+def list_entries(
+    kind: Annotated[str | None, typer.Argument(help="One kind, such as samplers; all by default.")] = None,
+) -> None:
+    """List recipes, samplers, schedules, networks and all other parts by name."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from unstir.core.catalogue import KINDS, entries
+
+    console = Console()
+    for chosen in [kind] if kind else KINDS:
+        table = Table(title=f"{chosen}: {KINDS.get(chosen, '')}", title_justify="left", box=None, header_style="dim")
+        table.add_column("name", style="bold", no_wrap=True)
+        table.add_column("what")
+        table.add_column("source", style="dim")
+        for entry in entries(chosen).values():
+            table.add_row(entry.name, entry.summary, entry.source)
+        console.print(table)
+        console.print()
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        import unstir
+
+        print(unstir.__version__)
+        raise typer.Exit
+
+
+def _train(recipe: Any, folder: Path | None) -> Path | None:
+    """The trained folder, in the main process; None in the others of a distributed training."""
+    from unstir.run.training import leads, train_run
+
+    trained, result = train_run(recipe, folder)
+    if not leads():
+        return None
+    print(f"trained {result.step} steps in {trained.path}")
+    return trained.path
+
+
+def _conditions(pairs: list[str]) -> dict[str, Any]:
+    import yaml
+
+    from unstir.core.errors import InputError
+
+    conditions = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise InputError(f"a condition is written name=value, e.g. label=3; seen {pair!r}")
+        conditions[name] = yaml.safe_load(value)
+    return conditions
+
+
+def _print_results(metrics: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    results = metrics["results"]
+    stand_ins = list(dict.fromkeys(name for result in results for name in result["baselines"]))
+    table = Table(box=None)
+    table.add_column("metric", no_wrap=True)
+    for column in ("value", "real", *stand_ins):
+        table.add_column(column.replace("-", " "), justify="right", overflow="fold")
+    table.add_column("better")
+    for result in results:
+        values = [result["value"], result["floor"]["value"], *(result["baselines"].get(name) for name in stand_ins)]
+        figures = ["" if value is None else f"{value:.3g}" for value in values]
+        table.add_row(result["metric"], *figures, result["better"])
+    Console().print(table)

@@ -1,0 +1,137 @@
+r"""Random draws with an address: (seed, sample number, purpose).
+
+A draw depends on its address and on nothing else: sample 17 is the same alone, in any batch, on
+any number of workers and on any device. The counter-based generator Philox4x32-10 makes this
+exact: its 64-bit key is a hash of the seed and the purpose, its 128-bit counter holds the sample
+number and the place within the sample, so that no two streams can ever overlap.
+
+Reference: Salmon, Moraes, Dror, Shaw, Parallel random numbers: as easy as 1, 2, 3 (SC 2011);
+normals by Box and Muller (1958).
+"""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unstir.core.errors import InputError
+
+_WORD = 0xFFFFFFFF
+_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+_WEYL = (0x9E3779B9, 0xBB67AE85)
+_ROUNDS = 10
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """The addresses of one batch of samples.
+
+    ``samples`` are the sample numbers, int64 of shape (batch,); ``purpose`` is the path that tells
+    draws of one sample apart. ``seeds.at("noise", 3)`` is a further address; the same address always
+    gives the same draw, so a caller must use a new purpose for each independent one.
+    """
+
+    seed: int
+    samples: Tensor
+    purpose: tuple[str | int, ...] = ()
+
+    @classmethod
+    def range(cls, seed: int, count: int, start: int = 0, device: torch.device | str | None = None) -> "Seeds":
+        """Addresses of the samples ``start`` to ``start + count - 1``."""
+        if count < 0 or start < 0:
+            raise InputError(f"sample numbers count from 0: seen count {count}, start {start}")
+        return cls(int(seed), torch.arange(start, start + count, device=device))
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: slice | Tensor) -> "Seeds":
+        return replace(self, samples=self.samples[index])
+
+    def at(self, *purpose: str | int) -> "Seeds":
+        """The same samples, for a further purpose."""
+        return replace(self, purpose=self.purpose + purpose)
+
+    def to(self, device: torch.device | str) -> "Seeds":
+        """The same addresses, their numbers on another device."""
+        return replace(self, samples=self.samples.to(device))
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """The two 32-bit words that the generator is keyed with."""
+        text = "\x1f".join(
+            [str(self.seed), *(f"{'str' if isinstance(part, str) else 'int'}:{part}" for part in self.purpose)]
+        )
+        digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+        return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:], "little")
+
+    def words(self, count: int) -> Tensor:
+        """``count`` random 32-bit words a sample, as int64 of shape (batch, count)."""
+        blocks = -(-count // 4)
+        block = torch.arange(blocks, device=self.samples.device).expand(len(self), -1)
+        sample = self.samples[:, None].expand(-1, blocks)
+        counter = (block & _WORD, block >> 32, sample & _WORD, sample >> 32)
+        return torch.stack(philox(counter, self.key), dim=-1).flatten(1)[:, :count]
+
+    def uniform(self, shape: Sequence[int] = (), dtype: torch.dtype = torch.float64) -> Tensor:
+        """Uniform on the open interval (0, 1), of shape (batch, *shape)."""
+        count = math.prod(shape)
+        # one bit less than the dtype's precision: with half a unit added, the largest is still below one
+        bits = round(-math.log2(torch.finfo(dtype).eps))
+        if bits > 32:
+            words = self.words(2 * count)
+            drawn = ((words[:, 0::2] >> 6) << 26) + (words[:, 1::2] >> 6)
+        else:
+            drawn = self.words(count) >> (32 - bits)
+        return drawn.double().add_(0.5).mul_(2.0**-bits).to(dtype).reshape(len(self), *shape)
+
+    def normal(self, shape: Sequence[int] = (), dtype: torch.dtype = torch.float32) -> Tensor:
+        """Standard normal, of shape (batch, *shape); computed in float64 and rounded once."""
+        count = math.prod(shape)
+        pairs = -(-count // 2)
+        if dtype == torch.float64:
+            first, second = self.uniform((2, pairs)).unbind(1)
+        else:
+            words = self.words(2 * pairs).reshape(len(self), pairs, 2).double().add_(0.5).mul_(2.0**-32)
+            first, second = words.unbind(-1)
+        radius = first.log().mul_(-2).sqrt_()
+        angle = second * (2 * math.pi)
+        drawn = torch.stack((radius * angle.cos(), radius * angle.sin()), dim=-1).flatten(1)[:, :count]
+        return drawn.reshape(len(self), *shape).to(dtype)
+
+    def normal_like(self, tensor: Tensor) -> Tensor:
+        """Standard normal of the shape, dtype and device of ``tensor``, whose batch must be this one."""
+        if len(tensor) != len(self):
+            raise InputError(f"{len(self)} seeds for a batch of {len(tensor)} samples")
+        return self.to(tensor.device).normal(tensor.shape[1:], tensor.dtype)
+
+    def integers(self, low: int, high: int, shape: Sequence[int] = ()) -> Tensor:
+        """Integers from ``low`` to ``high - 1``, uniform to within 2^-52, int64 of shape (batch, *shape)."""
+        if high <= low:
+            raise InputError(f"integers from low to high - 1 need low < high; seen low {low} and high {high}")
+        return (low + (self.uniform(shape) * (high - low)).floor().long()).clamp(max=high - 1)
+
+    def generator(self) -> np.random.Generator:
+        """One NumPy generator for a draw that belongs to the whole run (a permutation, a bootstrap)."""
+        return np.random.Generator(np.random.Philox(key=list(self.key)))
+
+
+def philox(counter: Sequence[Tensor], key: tuple[int, int]) -> tuple[Tensor, ...]:
+    """Philox4x32-10 of four int64 tensors that hold 32-bit words; returns four such tensors."""
+    a, b, c, d = counter
+    low, high = key
+    for _ in range(_ROUNDS):
+        # the 64-bit product wraps into the sign bit; shift and mask recover its upper word
+        first, second = a * _MULTIPLIERS[0], c * _MULTIPLIERS[1]
+        a, b, c, d = (
+            ((second >> 32) & _WORD) ^ b ^ low,
+            second & _WORD,
+            ((first >> 32) & _WORD) ^ d ^ high,
+            first & _WORD,
+        )
+        low, high = (low + _WEYL[0]) & _WORD, (high + _WEYL[1]) & _WORD
+    return a, b, c, d

@@ -1,0 +1,46 @@
+"""The interface of all denoisers."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from unstir.core.errors import InputError
+from unstir.denoisers.posteriors import Posterior
+
+
+class Denoiser(nn.Module, ABC):
+    """From a noisy state and its time to the belief about the clean state.
+
+    ``process`` is the forward law that the belief refers to. Conditions are named tensors with the
+    batch first; one that is not given counts as unknown. ``drop`` is boolean, shape (batch,): samples
+    whose conditions are all to be forgotten, which is how training teaches the unconditional belief
+    that classifier-free guidance needs.
+    """
+
+    process: Any
+
+    @abstractmethod
+    def forward(self, xt: Any, t: Tensor, drop: Tensor | None = None, **condition: Tensor) -> Posterior:
+        """The posterior of x_0 given the state x_t; ``t`` is float64 of shape () or (batch,)."""
+
+    def given(self, condition: Mapping[str, Tensor]) -> "Denoiser":
+        """This denoiser with the conditions bound, so that samplers need not know of them."""
+        return ConditionedDenoiser(self, condition) if condition else self
+
+
+class ConditionedDenoiser(Denoiser):
+    """A denoiser whose conditions are fixed; one tensor row per sample of the batch."""
+
+    def __init__(self, denoiser: Denoiser, condition: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+        self.process = denoiser.process
+        self.condition = dict(condition)
+
+    def forward(self, xt: Any, t: Tensor, drop: Tensor | None = None, **condition: Tensor) -> Posterior:
+        """The posterior given the bound conditions; naming one of them again is an error."""
+        if twice := sorted(set(condition) & set(self.condition)):
+            raise InputError(f"the condition {twice[0]!r} is already bound")
+        return self.denoiser(xt, t, drop, **self.condition, **condition)

@@ -1,0 +1,73 @@
+"""A field of data, as a frozen dataclass of functions."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from unstir.training.data import Data
+
+
+@runtime_checkable
+class Encoding(Protocol):
+    """The invertible way between the data's own units and what a network sees.
+
+    It outlives the data: a run keeps ``record()``, plain values fit for JSON, and ``Domain.restore`` makes the
+    encoding from it again, so that samples can be decoded, drawn and written where the data is not.
+    """
+
+    def decode(self, state: Any) -> Any:
+        """Samples in the data's own units, range and layout."""
+        ...
+
+    def record(self) -> dict[str, Any]:
+        """Plain values from which ``Domain.restore`` makes this encoding again."""
+        ...
+
+
+@runtime_checkable
+class EncodedData(Data, Protocol):
+    """Training data that carries its encoding; what ``Domain.read`` gives."""
+
+    @property
+    def encoding(self) -> Encoding:
+        """The way between the data's units and the network's."""
+        ...
+
+
+@dataclass(frozen=True)
+class Domain:
+    """One field: all that the rooms above need to know of it, and no more.
+
+    A field that needs a further function adds a field here with a default that means "does without".
+    """
+
+    name: str
+    """The name in recipes and in `unstir list`."""
+
+    summary: str
+    """The field in one line, for lists and reports."""
+
+    read: Callable[[Mapping[str, Any]], EncodedData]
+    """``read(options)``: the options of a recipe's ``data`` (path, format, ...) to checked, encoded data."""
+
+    restore: Callable[[Mapping[str, Any]], Encoding]
+    """``restore(record)``: the encoding that a run has kept."""
+
+    network: Callable[[Data], dict[str, Any]]
+    """``network(data)``: the specification of a network that suits this data, ``{"name": "unet", ...}``."""
+
+    draw: Callable[..., np.ndarray]
+    """``draw(encoding, state, columns=None, ...)``: samples as one picture, uint8 (height, width, 3 or 4)."""
+
+    write: Callable[..., list[Path]]
+    """``write(encoding, state, folder, labels=None, first=0, ...)``: samples ``first``, ``first + 1``, ... in the
+    field's own file format; returns the files written."""
+
+    references: tuple[str, ...] = ()
+    """What to cite when this field's part is used."""
+
+    evaluation: Mapping[str, Any] = field(default_factory=dict)
+    """Names of the features and metrics by which samples of this field are judged, for the catalogue to find."""

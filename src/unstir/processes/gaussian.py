@@ -1,0 +1,114 @@
+r"""The Gaussian process: :math:`x_t = \alpha_t x_0 + \sigma_t \epsilon`.
+
+Score, noise and velocity are dialects of the belief about the clean data; the functions that
+translate between them are methods here, and nowhere else.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from unstir.core.errors import InputError
+from unstir.core.seeds import Seeds
+from unstir.core.state import apply_mask, expand
+from unstir.processes.schedules.base import Schedule
+from unstir.processes.schedules.cosine import CosineSchedule
+
+__all__ = ["GaussianProcess"]
+
+
+@runtime_checkable
+class Belief(Protocol):
+    """What a process needs of a posterior: a draw of the clean data."""
+
+    def sample(self, seeds: Seeds) -> Tensor:
+        """One draw of x_0 per sample."""
+        ...
+
+
+@dataclass(frozen=True)
+class GaussianProcess:
+    r"""Gaussian noise on continuous data, by any schedule: :math:`x_t = \alpha_t x_0 + \sigma_t \epsilon`.
+
+    VP, VE, sub-VP and straight flow are schedules of this one process. Times have the shape () or
+    (batch,); states (batch, ...). ``mask`` is boolean of shape (batch, n), True where a padded set has an
+    element; padded places are kept at zero.
+
+    Reference: Song et al., Score-based generative modeling through SDEs (2021); Kingma et al., Variational
+    diffusion models (2021).
+    """
+
+    schedule: Schedule = field(default_factory=CosineSchedule)
+    space = "euclidean"
+
+    def coefficients(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        """alpha and sigma at the times, ready to multiply ``like``."""
+        t = torch.as_tensor(t, dtype=torch.float64, device=like.device)
+        return expand(self.schedule.alpha(t), like), expand(self.schedule.sigma(t), like)
+
+    def noise(self, x0: Tensor, t: Tensor, seeds: Seeds, mask: Tensor | None = None) -> Tensor:
+        """A draw of x_t given x_0."""
+        alpha, sigma = self.coefficients(t, x0)
+        return apply_mask(alpha * x0 + sigma * seeds.normal_like(x0), mask)
+
+    def prior(
+        self,
+        shape: Sequence[int],
+        seeds: Seeds,
+        t: Tensor | float = 1.0,
+        dtype: torch.dtype = torch.float32,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """A draw of the noise that sampling starts from, at time ``t``; ``shape`` is that of one sample."""
+        sigma = self.schedule.sigma(t).to(device=seeds.samples.device, dtype=dtype)
+        return apply_mask(sigma * seeds.normal(shape, dtype), mask)
+
+    def bridge(
+        self, xt: Tensor, posterior: Belief, t: Tensor, s: Tensor, seeds: Seeds, mask: Tensor | None = None
+    ) -> Tensor:
+        r"""A draw of x_s given x_t and the belief about x_0, for s < t: one ancestral step on the way to the data.
+
+        With x_0 drawn from the belief, :math:`x_s \sim q(x_s|x_t,x_0)`, whose mean and variance are
+        :math:`\frac{\sigma_s^2\alpha_t}{\sigma_t^2\alpha_s} x_t + \alpha_s(1-e^{\lambda_t-\lambda_s})x_0` and
+        :math:`\sigma_s^2(1-e^{\lambda_t-\lambda_s})`. Exact for any s < t if the belief is the true
+        posterior; with a point belief it is DDPM's step with the lower variance.
+        """
+        kept, pulled, deviation = (expand(value, xt) for value in self.bridge_coefficients(t, s, xt.device))
+        x0 = posterior.sample(seeds.at("clean"))
+        return apply_mask(kept * xt + pulled * x0 + deviation * seeds.at("bridge").normal_like(xt), mask)
+
+    def bridge_coefficients(
+        self, t: Tensor | float, s: Tensor | float, device: torch.device | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Of q(x_s | x_t, x_0): the factors of x_t and x_0, and the standard deviation."""
+        t, s = (torch.as_tensor(time, dtype=torch.float64, device=device) for time in (t, s))
+        if bool((s > t).any()):
+            raise InputError(f"a bridge goes back in time: s must not exceed t; seen s = {s} and t = {t}")
+        alpha_s, sigma_s = self.schedule.alpha(s), self.schedule.sigma(s)
+        alpha_t, sigma_t = self.schedule.alpha(t), self.schedule.sigma(t)
+        # at t = s = 0 both log-SNR are infinite and nothing happens
+        gap = torch.nan_to_num(self.schedule.log_snr(t) - self.schedule.log_snr(s), nan=0.0, neginf=float("-inf"))
+        fresh = -torch.expm1(gap)
+        kept = torch.where(sigma_s > 0, (sigma_s / sigma_t).square() * alpha_t / alpha_s, 0.0)
+        kept = torch.where(fresh == 0, 1.0, kept)
+        return kept, alpha_s * fresh, sigma_s * fresh.sqrt()
+
+    def noise_of(self, xt: Tensor, mean: Tensor, t: Tensor) -> Tensor:
+        """The noise epsilon that the belief's mean implies: (x_t - alpha x_0)/sigma."""
+        alpha, sigma = self.coefficients(t, xt)
+        return (xt - alpha * mean) / sigma
+
+    def score_of(self, xt: Tensor, mean: Tensor, t: Tensor) -> Tensor:
+        """The score, grad log p_t(x_t) = (alpha E[x_0|x_t] - x_t)/sigma^2 (Tweedie's formula)."""
+        alpha, sigma = self.coefficients(t, xt)
+        return (alpha * mean - xt) / sigma.square()
+
+    def velocity_of(self, xt: Tensor, mean: Tensor, t: Tensor) -> Tensor:
+        r"""dx/dt of the probability-flow ODE: :math:`\alpha' E[x_0|x_t] + \sigma' E[\epsilon|x_t]`."""
+        t = torch.as_tensor(t, dtype=torch.float64, device=xt.device)
+        alpha_slope = expand(self.schedule.alpha_derivative(t), xt)
+        sigma_slope = expand(self.schedule.sigma_derivative(t), xt)
+        return alpha_slope * mean + sigma_slope * self.noise_of(xt, mean, t)

@@ -1,0 +1,42 @@
+"""The schedule of EDM: noise in the units of the data, time warped by a power."""
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from unstir.core.errors import InputError
+from unstir.processes.schedules.base import Schedule, float64
+
+__all__ = ["EDMSchedule"]
+
+
+@dataclass(frozen=True)
+class EDMSchedule(Schedule):
+    r"""Variance exploding with :math:`\sigma_t = \sigma_{max} t^\rho`, so that even times are EDM's spacing.
+
+    EDM's own time is sigma itself; unit time is warped by the power rho here, which makes a uniform grid
+    the spacing of EDM with sigma_min = 0. Sigmas are in the units of the data.
+
+    Reference: Karras, Aittala, Aila, Laine, Elucidating the design space of diffusion models (2022), eq. 5.
+    """
+
+    sigma_max: float = 80.0
+    rho: float = 7.0
+
+    def __post_init__(self) -> None:
+        if self.sigma_max <= 0 or self.rho <= 0:
+            raise InputError(f"sigma_max and rho must be positive; seen {self.sigma_max} and {self.rho}")
+
+    @property
+    def scale(self) -> str:
+        return "ve"
+
+    def log_snr(self, t: Tensor | float) -> Tensor:
+        return -2 * (math.log(self.sigma_max) + self.rho * float64(t).log())
+
+    def log_snr_derivative(self, t: Tensor | float) -> Tensor:
+        return -2 * self.rho / float64(t)
+
+    def time(self, log_snr: Tensor | float) -> Tensor:
+        return ((-float64(log_snr) / 2 - math.log(self.sigma_max)) / self.rho).exp().clamp(0, 1)

@@ -1,0 +1,108 @@
+"""The page: its head, its sections in their order, and its one file."""
+
+import os
+import tempfile
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+from unstir.report import course, measures, records, showing
+from unstir.report.markup import Html, duration, element, number, render
+from unstir.report.reading import Run, read_run
+from unstir.report.verdict import key_figures, verdict
+
+SECTIONS = (
+    showing.samples,
+    measures.measures,
+    showing.strips,
+    measures.calls,
+    course.loss,
+    showing.neighbours,
+    course.circumstances,
+    records.recipe,
+    records.provenance,
+    records.reproduce,
+    records.cite,
+)
+_CONTENTS = {
+    "samples": "Samples",
+    "measures": "Measures",
+    "strips": "Noise and back",
+    "calls": "Cost",
+    "training": "Training",
+    "neighbours": "Neighbours",
+    "recipe": "Recipe",
+    "reproduce": "Again",
+    "cite": "Cite",
+}
+
+
+def write_page(folder: Path) -> Path:
+    """Reads the run and writes ``report.html`` into its folder, whole or not at all."""
+    page = compose(read_run(folder))
+    path = folder / "report.html"
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=folder, prefix=".report.html.", delete=False) as file:
+        file.write(page)
+        file.flush()
+        os.fsync(file.fileno())
+    umask = os.umask(0)
+    os.umask(umask)
+    os.chmod(file.name, 0o666 & ~umask)  # temporary files are private; a report is not
+    os.replace(file.name, path)
+    return path
+
+
+def compose(run: Run) -> str:
+    """The whole page as text."""
+    here = files("unstir.report")
+    return Template((here / "template.html").read_text(encoding="utf-8")).substitute(
+        title=render(f"{run.name}: a run of unstir"),
+        style=(here / "style.css").read_text(encoding="utf-8"),
+        head=_head(run),
+        body=render([make(run) for make in SECTIONS]),
+        foot=_foot(run),
+    )
+
+
+def _head(run: Run) -> Html:
+    numbers = [
+        element("div", element("dt", name), element("dd", element("b", value), element("small", beside)))
+        for name, value, beside in key_figures(run.results, run.classes)
+    ]
+    contents = [element("a", word, href=f"#{identifier}") for identifier, word in _CONTENTS.items()]
+    return element(
+        "header",
+        element("p", element("span", "unstir", class_="brand"), " report of a run", class_="kicker"),
+        element("h1", run.name),
+        element("p", verdict(run.results, run.classes), class_="verdict"),
+        element("p", _byline(run), class_="byline"),
+        element("dl", numbers, class_="numbers") if numbers else None,
+        element("nav", contents, aria_label="Contents"),
+    )
+
+
+def _byline(run: Run) -> str:
+    data = run.provenance.get("data")
+    told = []
+    if isinstance(data, dict) and data.get("name"):
+        rows = data.get("rows")
+        told.append(f"data {data['name']}" + (f", {number(rows)} rows" if isinstance(rows, int) else ""))
+    network = run.recipe.get("network")
+    if isinstance(network, dict) and network.get("name"):
+        told.append(f"network {network['name']}")
+    if run.progress and isinstance(run.progress[-1].get("step"), int):
+        seconds = run.progress[-1].get("seconds")
+        told.append(
+            f"{number(run.progress[-1]['step'])} training steps" + (f" in {duration(seconds)}" if seconds else "")
+        )
+    if "seed" in run.recipe:
+        told.append(f"seed {run.recipe['seed']}")
+    if started := run.provenance.get("started"):
+        told.append(str(started)[:10])
+    return " · ".join(told)
+
+
+def _foot(run: Run) -> Html:
+    version = run.provenance.get("unstir")
+    made = f"Made by unstir{f' {version}' if isinstance(version, str) else ''} from the files in {run.place}."
+    return element("footer", element("p", made, " This page is one file: it needs no network and no script."))

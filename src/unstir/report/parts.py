@@ -1,0 +1,43 @@
+"""The recurring parts of the page: sections, figures, captions, notes and tables."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from unstir.report.markup import Html, element
+
+
+def section(identifier: str, title: str, lede: Any, *content: Any) -> Html:
+    """A section with its heading; the lede is a sentence in the text column, or a note of its own."""
+    opening = element("p", lede) if lede is not None and not isinstance(lede, Html) else lede
+    return element("section", element("h2", title), opening, *content, id=identifier)
+
+
+def figure(*content: Any, class_: str | None = None) -> Html:
+    """Something to see, with its caption."""
+    return element("figure", *content, class_=class_)
+
+
+def caption(seen: str, judged: str, *further: Any) -> Html:
+    """What one sees, in the first sentence, and how to judge it."""
+    return element("figcaption", element("strong", seen), " ", judged, *((" ", text) for text in further))
+
+
+def code(text: str) -> Html:
+    """A command or another text for machines."""
+    return element("code", text)
+
+
+def missing(*text: Any) -> Html:
+    """One line about what the run does not hold, and the command that makes it."""
+    return element("p", *((part, " ") for part in text), class_="missing")
+
+
+def charts(drawn: Sequence[Html], columns: int) -> Html:
+    """Charts side by side, as many as the page is wide enough for."""
+    return element("div", drawn, class_=f"charts charts-{columns}")
+
+
+def facts(pairs: Iterable[tuple[str, Any]], title: str) -> Html:
+    """A table of names and values."""
+    rows = [element("tr", element("th", name, scope="row"), element("td", value)) for name, value in pairs]
+    return element("table", element("caption", title), element("tbody", rows), class_="facts")

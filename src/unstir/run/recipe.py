@@ -1,0 +1,232 @@
+"""Recipes: YAML made into checked, frozen dataclasses.
+
+A recipe names each part by ``{name: ..., option: value}``; the catalogue knows the names and their
+options, so an unknown one is answered with the nearest right one. ``extends: digits`` starts from
+another recipe. Nothing in a recipe is executed.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from unstir.core.catalogue import entries, find, resolve
+from unstir.core.errors import InputError, unknown
+from unstir.training.options import TrainingOptions
+
+Spec = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """How samples are drawn.
+
+    ``sampler`` and ``grid`` are specifications, ``steps`` the sampler's steps; ``count`` samples are
+    drawn by `unstir run`, in batches of ``batch`` (part of what a sample is: see ``samplers.sample``).
+    ``average`` is the length of the weights' average to use (null: the run's first), 0 the raw weights.
+    """
+
+    sampler: Spec = field(default_factory=lambda: {"name": "heun"})
+    grid: Spec = field(default_factory=lambda: {"name": "karras"})
+    steps: int = 18
+    count: int = 1000
+    batch: int = 100
+    average: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "count", "batch"):
+            if getattr(self, name) < 1:
+                raise InputError(f"sampling.{name} must be at least 1; seen {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """How samples are judged.
+
+    ``metrics`` names them (null: the domain's own), ``calls`` are the numbers of network calls at which
+    quality is measured for the report's curve, with ``curve_count`` samples each; ``reference_limit``
+    bounds how many rows of the data the samples are compared with. ``held_out`` names data that the model
+    does not see, like the recipe's ``data``; it is measured in the samples' place. ``replicates`` are the
+    bootstrap's.
+    """
+
+    metrics: list[Any] | None = None
+    calls: list[int] = field(default_factory=lambda: [3, 5, 9, 17, 35])
+    held_out: Spec | None = None
+    curve_count: int = 500
+    reference_limit: int = 10000
+    replicates: int = 200
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A complete job; see the fields' own classes for what each section may say."""
+
+    name: str
+    data: Spec
+    domain: str = "images"
+    process: Spec = field(default_factory=lambda: {"name": "gaussian", "schedule": {"name": "edm"}})
+    denoiser: Spec = field(default_factory=lambda: {"parameterisation": "edm", "sigma_data": None})
+    network: Spec | None = None
+    conditional: bool = True
+    training: TrainingOptions = field(default_factory=TrainingOptions)
+    sampling: SamplingOptions = field(default_factory=SamplingOptions)
+    evaluation: EvaluationOptions = field(default_factory=EvaluationOptions)
+    seed: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as YAML and JSON take them."""
+        return _plain(dataclasses.asdict(self))
+
+    def to_yaml(self) -> str:
+        """The text of ``recipe.yaml``."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+
+
+def load(source: str | Path | Mapping[str, Any], overrides: Iterable[str] = ()) -> Recipe:
+    """The recipe of that name, in that file or in that mapping, with ``key=value`` overrides.
+
+    Raises InputError for an unknown recipe, key, part or option, and for values of a wrong type.
+    """
+    values = _read(source)
+    for override in overrides:
+        _override(values, override)
+    return _checked(values)
+
+
+def _read(source: str | Path | Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(source, Mapping):
+        values = dict(source)
+    else:
+        path = Path(source)
+        if (not path.suffix and not path.exists()) or str(source) in entries("recipes"):
+            path = Path(find("recipes", str(source)).target)
+        if path.is_dir():
+            path = path / "recipe.yaml"
+        if not path.is_file():
+            raise InputError(
+                f"{path}: there is no such recipe file; `unstir list recipes` shows those that are built in"
+            )
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: not a YAML file: {error}") from error
+        if not isinstance(values, dict):
+            raise InputError(f"{path}: a recipe is a mapping of keys to values; seen {type(values).__name__}")
+        values.setdefault("name", path.parent.name if path.name == "recipe.yaml" else path.stem)
+    if "extends" in values:
+        base = _read(values.pop("extends"))
+        return _merged(base, values)
+    return values
+
+
+def _merged(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Sections are merged key by key; a part that is given another name is replaced whole."""
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        if isinstance(value, Mapping) and isinstance(old, dict) and value.get("name") in (None, old.get("name")):
+            merged[key] = _merged(old, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise InputError(f"an override is written key=value, e.g. training.steps=500; seen {override!r}")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{override!r}: the value is not YAML: {error}") from error
+    *parents, last = key.strip().split(".")
+    place = values
+    for parent in parents:
+        if not isinstance(place.get(parent), dict):
+            # a part given by its bare name, or a section that the recipe leaves to its defaults
+            place[parent] = {"name": place[parent]} if isinstance(place.get(parent), str) else {}
+        place = place[parent]
+    place[last] = value
+
+
+_SECTIONS: dict[str, type] = {"training": TrainingOptions, "sampling": SamplingOptions, "evaluation": EvaluationOptions}
+_DENOISER_KEYS = ("parameterisation", "sigma_data")
+NETWORK_GIVEN = ("shape", "conditions")  # what the data tells a network, not the recipe
+
+
+def _checked(values: Mapping[str, Any]) -> Recipe:
+    known = _keys(Recipe, values, "")
+    if "data" not in known:
+        raise InputError("the recipe says nothing of its data; give data: {path: ...}")
+    for section, options in _SECTIONS.items():
+        known[section] = _section(section, options, known.get(section) or {})
+    if isinstance(known["data"], str):
+        known["data"] = {"path": known["data"]}
+    find("domains", known.get("domain", "images"))
+    recipe = _typed(Recipe, known, "")
+    if wrong := [key for key in recipe.denoiser if key not in _DENOISER_KEYS]:
+        raise unknown("key of the recipe's section 'denoiser'", wrong[0], _DENOISER_KEYS)
+    find("parameterisations", recipe.denoiser.get("parameterisation", "edm"))
+    return dataclasses.replace(recipe, **_resolved_parts(recipe))
+
+
+def _resolved_parts(recipe: Recipe) -> dict[str, Any]:
+    """The specifications with their options checked and their defaults written out."""
+    process = resolve("processes", recipe.process)
+    process["schedule"] = resolve("schedules", process.get("schedule") or {"name": "cosine"})
+    network = None if recipe.network is None else resolve("networks", recipe.network, NETWORK_GIVEN)
+    sampler, grid = (
+        resolve("samplers", recipe.sampling.sampler),
+        resolve("grids", recipe.sampling.grid, ("schedule", "steps")),
+    )
+    sampling = dataclasses.replace(recipe.sampling, sampler=sampler, grid=grid)
+    return {"process": process, "network": network, "sampling": sampling}
+
+
+def _section(name: str, options: type, values: Any) -> Any:
+    if not isinstance(values, Mapping):
+        raise InputError(f"the recipe's section {name!r} is a mapping of keys to values; seen {values!r}")
+    return _typed(options, _keys(options, values, f"{name}."), f"{name}.")
+
+
+def _keys(options: type, values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    allowed = [entry.name for entry in dataclasses.fields(options)]
+    for key in values:
+        if key not in allowed:
+            raise unknown("key of the recipe", f"{prefix}{key}", [f"{prefix}{name}" for name in allowed])
+    return dict(values)
+
+
+_PARTS = {"process", "network", "sampler", "grid", "schedule", "weighting", "noise_levels", "learning_rate", "ema"}
+
+
+def _typed(options: type, values: dict[str, Any], prefix: str) -> Any:
+    """The dataclass, its values checked (and numbers converted) by pydantic."""
+    from pydantic import TypeAdapter, ValidationError
+
+    values = {
+        key: {"name": value} if key in _PARTS and isinstance(value, str) else value for key, value in values.items()
+    }
+    try:
+        return TypeAdapter(options).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = prefix + ".".join(map(str, first["loc"]))
+        message = first["msg"].removeprefix("Value error, ")
+        raise InputError(f"recipe, {place.rstrip('.')}: {message}; seen {first['input']!r}") from error
+
+
+def _named(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value

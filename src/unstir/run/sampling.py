@@ -1,0 +1,166 @@
+"""The verb `sample`: from a trained run to samples in the field's own format."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unstir.core.catalogue import build
+from unstir.core.errors import InputError, unknown
+from unstir.core.seeds import Seeds
+from unstir.denoisers.network import NetworkDenoiser
+from unstir.domains.base import EncodedData, Encoding
+from unstir.run.folder import RunFolder
+from unstir.run.parts import domain_of, make_denoiser, read_data, training_conditions
+from unstir.run.recipe import Recipe
+from unstir.samplers.base import Callback, sample
+from unstir.training.checkpoints import load_average
+
+
+class TrainedRun:
+    """A run that is ready to be sampled from: its recipe, denoiser, encoding and, when asked for, its data."""
+
+    def __init__(self, folder: RunFolder, device: str | torch.device = "cpu") -> None:
+        self.folder = folder
+        self.recipe: Recipe = folder.recipe()
+        if self.recipe.training.threads:
+            torch.set_num_threads(self.recipe.training.threads)
+        told = folder.read_json("conditions.json")
+        self.shape = tuple(told["shape"])
+        self.conditions: Mapping[str, Mapping[str, Any]] = told["conditions"]
+        self.domain = domain_of(self.recipe)
+        self.encoding: Encoding = self.domain.restore(folder.read_json("encoding.json"))
+        self.device = torch.device(device)
+        self._data: EncodedData | None = None
+
+    @property
+    def data(self) -> EncodedData:
+        """The training data, read again; an error if it is no longer what the run was trained on."""
+        if self._data is None:
+            data = read_data(self.recipe)
+            trained_on = self.folder.read_json("provenance.json")["data"]["sha256"]
+            if data.digest != trained_on:
+                raise InputError(
+                    f"{data.name} is not the data that {self.folder.path} was trained on (SHA-256 {data.digest[:12]}…, "
+                    f"then {trained_on[:12]}…); put the old data back, or train anew"
+                )
+            self._data = data
+        return self._data
+
+    @property
+    def labelled_data(self) -> EncodedData:
+        """The training data with its labels, even where the run keeps them from the network."""
+        data = self.data
+        return data if self.recipe.conditional else domain_of(self.recipe).read(self.recipe.data)
+
+    @property
+    def conditional(self) -> bool:
+        """Whether samples need to be told anything."""
+        return bool(set(self.conditions) - {"augment"})
+
+    @staticmethod
+    def weights_digest(denoiser: NetworkDenoiser) -> str:
+        """SHA-256 of the weights, to tell to which of them a result belongs."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(denoiser.state_dict().items()):
+            digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def denoiser(self, average: float | None = None) -> NetworkDenoiser:
+        """The trained denoiser with its averaged weights, in evaluation mode."""
+        denoiser = make_denoiser(self.recipe, self.shape, self.conditions)
+        length = self.recipe.sampling.average if average is None else average
+        denoiser.load_state_dict(load_average(self.folder.path, length))
+        return denoiser.eval().requires_grad_(False).to(self.device)
+
+    def draw(
+        self,
+        denoiser: NetworkDenoiser,
+        seeds: Seeds,
+        condition: Mapping[str, Tensor] | None = None,
+        sampler: Any = None,
+        grid: Any = None,
+        steps: int | None = None,
+        callback: Callback | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> Any:
+        """Encoded samples by the recipe's sampler or the one given, under the data's conditions or those given."""
+        options = self.recipe.sampling
+        if condition is None:
+            condition = training_conditions(self.data, seeds) if self.conditional else {}
+        seeds = seeds.to(self.device)
+        return sample(
+            denoiser,
+            build("samplers", sampler or options.sampler),
+            self.shape,
+            seeds=seeds,
+            condition={name: values.to(self.device) for name, values in condition.items()},
+            steps=steps or options.steps,
+            grid=grid or options.grid,
+            batch=options.batch,
+            callback=callback,
+            progress=progress,
+        )
+
+    def constant_condition(self, wanted: Mapping[str, Any], count: int) -> dict[str, Tensor] | None:
+        """A condition given by the user, the same for all samples: ``{"label": 3}``; None if nothing is wanted."""
+        if not wanted:
+            return None
+        known = {name: kind for name, kind in self.conditions.items() if name != "augment"}
+        return {name: self._condition(name, value, known, count) for name, value in wanted.items()}
+
+    def _condition(self, name: str, value: Any, known: Mapping[str, Mapping[str, Any]], count: int) -> Tensor:
+        if name not in known:
+            if not known:
+                raise InputError(f"{self.folder.path} was trained without conditions; it cannot be told {name!r}")
+            raise unknown("condition", name, known)
+        kind = known[name]
+        try:
+            tensor = torch.as_tensor(value)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"the condition {name!r} must be numbers; seen {value!r}") from error
+        if "classes" in kind:
+            if tensor.ndim or tensor.is_floating_point() or not 0 <= int(tensor) < kind["classes"]:
+                raise InputError(
+                    f"the condition {name!r} is a class number from 0 to {kind['classes'] - 1}; seen {value!r}"
+                )
+        elif "size" in kind and tensor.shape != (kind["size"],):
+            raise InputError(f"the condition {name!r} is a list of {kind['size']} numbers; seen {value!r}")
+        else:
+            tensor = tensor.float()
+        return tensor.expand(count, *tensor.shape)
+
+
+def sample_run(
+    run: TrainedRun,
+    count: int,
+    *,
+    first: int = 0,
+    seed: int | None = None,
+    out: Path | None = None,
+    condition: Mapping[str, Any] | None = None,
+    sampler: Any = None,
+    grid: Any = None,
+    steps: int | None = None,
+    average: float | None = None,
+    progress: bool = True,
+) -> list[Path]:
+    """Draws samples ``first`` to ``first + count - 1`` of the seed and writes them; returns the files.
+
+    A part of the samples can be made on each of many machines: sample n is the same wherever it is made.
+    """
+    if count < 1 or first < 0:
+        raise InputError(f"at least 1 sample, numbered from 0, is needed; seen count {count} and first {first}")
+    from tqdm import tqdm
+
+    seeds = Seeds.range(run.recipe.seed if seed is None else seed, count, start=first)
+    bound = run.constant_condition(condition or {}, count)
+    if bound is None:
+        bound = training_conditions(run.data, seeds) if run.conditional else {}
+    with tqdm(total=count, desc="sampling", unit="samples", disable=not progress) as bar:
+        drawn = run.draw(run.denoiser(average), seeds, bound, sampler, grid, steps, progress=bar.update)
+    labels = bound.get("label")
+    return run.domain.write(run.encoding, drawn, out or run.folder.samples, labels=labels, first=first)

@@ -1,0 +1,214 @@
+"""What a sampler is, and the driver that runs one."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from unstir.core.catalogue import build, entries
+from unstir.core.errors import InputError, NonFiniteError
+from unstir.core.seeds import Seeds
+from unstir.core.state import State, apply_mask, concatenate, map_state, take, tensors_of
+from unstir.denoisers.base import Denoiser
+
+ANY_SPACE = frozenset({"any"})
+EUCLIDEAN = frozenset({"euclidean"})
+
+
+@dataclass(frozen=True)
+class SamplerState:
+    """Where a batch of trajectories stands; everything that a sampler may remember is in here.
+
+    ``x`` is the state, ``seeds`` the addresses of its samples, ``step`` the number of steps taken,
+    ``mean`` the last belief's mean, ``history`` whatever past predictions a multistep method keeps.
+    """
+
+    x: State
+    seeds: Seeds
+    step: int = 0
+    mean: State | None = None
+    history: tuple[Any, ...] = ()
+
+    def advance(self, x: State, mean: State, history: tuple[Any, ...] = ()) -> "SamplerState":
+        """The state after one more step."""
+        return replace(self, x=x, mean=mean, history=history, step=self.step + 1)
+
+    @property
+    def tensor(self) -> Tensor:
+        """The state of a process on one tensor."""
+        if not isinstance(self.x, Tensor):
+            raise InputError(f"this sampler steps one tensor; the state has the parts {sorted(self.x)}")
+        return self.x
+
+    def step_seeds(self) -> Seeds:
+        """The addresses of this step's draws."""
+        return self.seeds.at("step", self.step)
+
+
+class Sampler(ABC):
+    """A rule for one step. It declares its ``order`` of convergence (weak order if stochastic) and ``spaces``."""
+
+    order: ClassVar[float]
+    spaces: ClassVar[frozenset[str]]
+    calls_per_step: ClassVar[int] = 1  # the last step, into time 0, always takes one
+
+    @abstractmethod
+    def step(self, denoiser: Denoiser, state: SamplerState, t: Tensor, s: Tensor) -> SamplerState:
+        """One step from time t to the earlier time s (both scalar float64 tensors); s = 0 is the clean end."""
+
+    def check(self, denoiser: Denoiser) -> None:
+        """Refuses a process on a space that this sampler cannot serve, naming those that can."""
+        space = denoiser.process.space
+        if self.spaces != ANY_SPACE and space not in self.spaces:
+            raise InputError(
+                f"{type(self).__name__} serves {sorted(self.spaces)}, not the space {space!r} of "
+                f"{type(denoiser.process).__name__}; samplers that do: {', '.join(samplers_for(space))}"
+            )
+
+
+def samplers_for(space: str) -> list[str]:
+    """The names of the samplers that serve a space."""
+    made = {name: build("samplers", name) for name in entries("samplers")}
+    return [name for name, sampler in made.items() if sampler.spaces == ANY_SPACE or space in sampler.spaces]
+
+
+Callback = Callable[[SamplerState, Tensor, Tensor], None]
+
+
+def sample(
+    denoiser: Denoiser,
+    sampler: Sampler,
+    shape: Sequence[int] | Mapping[str, Sequence[int]],
+    count: int | None = None,
+    *,
+    steps: int = 20,
+    grid: str | Mapping[str, Any] | Tensor = "karras",
+    seed: int = 0,
+    seeds: Seeds | None = None,
+    condition: Mapping[str, Tensor] | None = None,
+    batch: int = 64,
+    dtype: torch.dtype = torch.float32,
+    callback: Callback | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> Any:
+    """Draws samples, from noise to data.
+
+    ``shape`` is that of one sample. The samples are the numbers 0 to ``count - 1`` of ``seed``, or those
+    of ``seeds``; each is the same to the bit whichever others are asked for beside it. For that the
+    network always sees whole batches of the sample numbers ``k*batch`` to ``(k+1)*batch - 1`` (rounding
+    in matrix products depends on the size of the batch), so ``batch`` is part of what a sample is, and
+    a few samples cost as much as a batch; ``batch`` = 1 is the cheapest for a single one.
+
+    ``grid`` is a grid's name with its options, or falling times that end at 0; ``condition`` has one row
+    a sample. ``callback(state, t, s)`` sees every batch after every step, ``progress(n)`` is told of every n
+    samples that are done. Memory stays that of a batch beside the results, which lie on the device of the
+    denoiser's parameters.
+
+    Raises InputError for a sampler that does not serve the process, NonFiniteError if a sample diverges.
+    """
+    sampler.check(denoiser)
+    if seeds is None:
+        if count is None:
+            raise InputError("say how many samples: count=..., or which: seeds=...")
+        seeds = Seeds.range(seed, count)
+    if batch < 1:
+        raise InputError(f"the batch must hold at least 1 sample; seen {batch}")
+    condition = dict(condition or {})
+    for name, values in condition.items():
+        if not values.ndim or len(values) != len(seeds):
+            rows = f"{len(values)} rows" if values.ndim else "no rows"
+            raise InputError(f"the condition {name!r} has {rows} for {len(seeds)} samples; give one row a sample")
+    if condition and len(seeds.samples.unique()) < len(seeds):
+        raise InputError("with a condition, each sample number may be asked for once a call; seen one twice")
+    times = time_grid(denoiser.process, grid, steps)
+    device = next((tensor.device for tensor in denoiser.parameters()), seeds.samples.device)
+
+    results: list[Any] = []
+    places: list[Tensor] = []
+    blocks = seeds.samples // batch
+    for block in blocks.unique().tolist():
+        chosen = (blocks == block).nonzero().flatten()
+        rows = seeds.samples[chosen] - block * batch
+        whole = replace(seeds, samples=torch.arange(block * batch, (block + 1) * batch, device=device))
+        filled = {name: _spread(values[chosen].to(device), rows, batch) for name, values in condition.items()}
+        final = _run(denoiser.given(filled), sampler, shape, times, whole, filled.get("mask"), dtype, callback)
+        results.append(take(final, rows.to(device)))
+        places.append(chosen)
+        if progress:
+            progress(len(chosen))
+    if not results:
+        return map_state(lambda part: part[:0], denoiser.process.prior(shape, Seeds.range(0, 1), dtype=dtype))
+    order = torch.cat(places).argsort()
+    drawn = take(concatenate(results), order.to(device))
+    _check_finite(drawn, seeds)
+    return drawn
+
+
+def time_grid(process: Any, grid: str | Mapping[str, Any] | Tensor, steps: int) -> Tensor:
+    """The falling times of a grid given by name, with options, or by its times."""
+    if not isinstance(grid, Tensor):
+        return build("grids", grid, schedule=process.schedule, steps=steps)
+    times = grid.double()
+    if times.ndim != 1 or len(times) < 2 or not bool((times.diff() < 0).all()) or times[-1] != 0 or times[0] > 1:
+        raise InputError(f"a time grid falls from at most 1 to exactly 0 in at least one step; seen {grid.tolist()}")
+    return times
+
+
+@torch.no_grad()
+def _run(
+    denoiser: Denoiser,
+    sampler: Sampler,
+    shape: Any,
+    times: Tensor,
+    seeds: Seeds,
+    mask: Tensor | None,
+    dtype: torch.dtype,
+    callback: Callback | None,
+) -> State:
+    start = denoiser.process.prior(shape, seeds.at("prior"), times[0], dtype, mask)
+    state = SamplerState(start, seeds)
+    with _evaluating(denoiser):
+        for t, s in pairwise(times):
+            state = sampler.step(denoiser, state, t, s)
+            state = replace(state, x=map_state(lambda part: apply_mask(part, mask), state.x))
+            if callback:
+                callback(state, t, s)
+    return state.x
+
+
+@contextmanager
+def _evaluating(denoiser: Denoiser) -> Iterator[None]:
+    """Switches dropout and its likes off, whose draws have no address; what was training goes on training after."""
+    training = [module for module in denoiser.modules() if module.training]
+    denoiser.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _spread(values: Tensor, rows: Tensor, batch: int) -> Tensor:
+    """The rows of a condition at their places in a whole batch; the other places repeat the first row."""
+    whole = values[:1].expand(batch, *values.shape[1:]).clone()
+    whole[rows.to(values.device)] = values
+    return whole
+
+
+def _check_finite(drawn: State, seeds: Seeds) -> None:
+    bad = torch.zeros(len(seeds), dtype=torch.bool)
+    for part in tensors_of(drawn):
+        if part.is_floating_point():
+            bad |= ~part.flatten(1).isfinite().all(1).cpu()
+    if bad.any():
+        numbers = seeds.samples.cpu()[bad].tolist()
+        raise NonFiniteError(
+            f"{len(numbers)} of {len(seeds)} samples are not finite, the first number {numbers[0]} of seed "
+            f"{seeds.seed}; "
+            "start from less noise (the grid's sigma_max), take more steps, or check the denoiser at both ends of time"
+        )

@@ -1,0 +1,26 @@
+"""Small networks with weights drawn at random, since a fresh one starts at zero and would hide everything."""
+
+import torch
+
+from unstir.denoisers.network import NetworkDenoiser
+from unstir.networks.mlp import MLP
+from unstir.networks.unet import UNet
+from unstir.processes.gaussian import GaussianProcess
+
+
+def stirred(network, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(0.15 * torch.randn(parameter.shape, generator=generator))
+    return network.eval()
+
+
+def small_unet(conditions=None, **options):
+    network = UNet((1, 8, 8), conditions, widths=(8, 16), blocks=1, attention=(1,), head_width=8, embedding=16, **options)
+    return NetworkDenoiser(stirred(network), GaussianProcess())
+
+
+def small_mlp(conditions=None, **options):
+    network = MLP((5,), conditions, **{"width": 24, "depth": 2, "embedding": 16, **options})
+    return NetworkDenoiser(stirred(network), GaussianProcess())
