@@ -17,12 +17,12 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
+import unstir
 from benchmarks.throughput_quality import compare
 from benchmarks.throughput_worker import BATCH, Setting, matmul_peak
 from benchmarks.training_cases import CASES
 
 RESULTS = Path(__file__).parent / "results"
-SHAPES = ((1, 32), (3, 32))
 
 
 class Worker:
@@ -97,7 +97,9 @@ def measure(chosen: list[Setting], rounds: int, peaks: dict[bool, float]) -> tup
 def best(rows: list[dict]) -> dict[str, dict]:
     """Each library's fastest row."""
     return {
-        library: max((row for row in rows if row["library"] == library), key=lambda row: row["images per processor second"])
+        library: max(
+            (row for row in rows if row["library"] == library), key=lambda row: row["images per processor second"]
+        )
         for library in {row["library"] for row in rows}
     }
 
@@ -128,13 +130,20 @@ def table(rows: list[dict]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def _version(library: str) -> str:
+    # unstir may run from its source tree
+    return unstir.__version__ if library == "unstir" else version(library)
+
+
 def main() -> None:
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--libraries", nargs="*", default=list(CASES), choices=list(CASES))
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--no-compile", action="store_true", help="leave out compiled networks (they need a C++ compiler)")
+    parser.add_argument(
+        "--no-compile", action="store_true", help="leave out compiled networks (they need a C++ compiler)"
+    )
     parser.add_argument("--shapes", type=int, nargs="*", default=[1, 3], help="numbers of channels")
     parser.add_argument("--quality-images", type=int, default=16384, help="images in each training; 0 leaves it out")
     parser.add_argument("--output", type=Path, default=RESULTS / "throughput.md")
@@ -149,7 +158,7 @@ def main() -> None:
         measured, failed = measure(chosen, arguments.rounds, peaks)
         rows, failures = rows + measured, failures + failed
         print(table(measured), flush=True)
-    versions = ", ".join(f"{name} {version(name)}" for name in ["torch", *libraries])
+    versions = ", ".join(f"{name} {_version(name)}" for name in ["torch", *libraries])
     text = [
         "# Training throughput",
         f"{versions}. Batch {BATCH}, {arguments.threads} thread(s); forward pass, the library's own loss, backward "
@@ -165,7 +174,7 @@ def main() -> None:
     peers = {name: row for name, row in best(rows).items() if name != "unstir"}
     if arguments.quality_images and peers and "unstir" in libraries:
         peer = max(peers, key=lambda name: peers[name]["images per processor second"])
-        text.append(compare(["unstir", peer], arguments.quality_images, [channels for channels in arguments.shapes]))
+        text.append(compare(["unstir", peer], arguments.quality_images, arguments.shapes))
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text("\n\n".join(part for part in text if part) + "\n", encoding="utf-8")
     print(f"written to {arguments.output}")

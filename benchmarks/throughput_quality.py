@@ -35,7 +35,7 @@ def pictures(channels: int, count: int, seed: int, held_out: bool = False) -> Te
     for canvas, stroke, (row, column) in zip(ink, strokes, corners, strict=True):
         canvas[:, row : row + 24, column : column + 24] = stroke
     wave = torch.fft.fftfreq(32) * 32
-    power = (1 + wave[:, None].square() + wave[None, : 17].square()).pow(-0.75)
+    power = (1 + wave[:, None].square() + wave[None, :17].square()).pow(-0.75)
     white = torch.fft.rfft2(torch.randn(count, channels, 32, 32, generator=generator))
     field = torch.fft.irfft2(white * power, s=(32, 32))
     field = 0.35 * field / field.std() - 0.4
@@ -111,8 +111,8 @@ def compare(libraries: list[str], images: int, channels: list[int], rates: tuple
     lines = [
         "## Like quality",
         f"Trained on the same {images} pictures (digits on random fields, see `throughput_quality.py`), bf16 autocast, "
-        f"the best of the learning rates {', '.join(f'{rate:g}' for rate in rates)} for each; EDM-weighted denoising loss on "
-        f"{HELD_OUT} held-out pictures by noise level, in the data's units. Lower is better.",
+        f"the best of the learning rates {', '.join(f'{rate:g}' for rate in rates)} for each; EDM-weighted denoising "
+        f"loss on {HELD_OUT} held-out pictures by noise level, in the data's units. Lower is better.",
         "",
         f"| images | library | learning rate | {' | '.join(f'{level:g}' for level in LEVELS)} | mean |",
         "| " + " | ".join(["---"] * (len(LEVELS) + 4)) + " |",

@@ -10,7 +10,7 @@ import sys
 import types
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +46,7 @@ class Ours(Case):
     """unstir: U-Net on 2x2 patches, EDM preconditioning and weighting, addressed draws."""
 
     package = "unstir"
-    options: dict[str, Any] = {"name": "unet", "widths": [64, 128, 224], "blocks": [1, 2, 2], "patch": 2}
+    options: ClassVar[dict[str, Any]] = {"name": "unet", "widths": [64, 128, 224], "blocks": [1, 2, 2], "patch": 2}
     description = "UNet, 2x2 patches, widths 64-128-224, 1-2-2 blocks; EDM loss, draws addressed by sample"
 
     def build(self, channels: int, size: int) -> nn.Module:

@@ -23,7 +23,7 @@ html_math_renderer = "mathml"
 
 # pages with code are run as they are built; a cell that raises stops the build
 nb_execution_mode = "auto"
-nb_execution_timeout = 120
+nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 nb_merge_streams = True
 nb_ipywidgets_js = {}  # no page has widgets, and their scripts would come from elsewhere
@@ -45,6 +45,7 @@ html_static_path = ["_static"]
 html_css_files = ["unstir.css"]
 html_show_sourcelink = False
 html_copy_source = False
+html_sidebars = {page: [] for page in ("index", "tutorials/*", "equations", "design", "changelog")}
 html_theme_options = {
     "navbar_end": ["theme-switcher"],
     "footer_start": ["copyright"],

@@ -3,6 +3,7 @@
 The conversion from LaTeX is docutils' own; what it does not know is a warning, and so an error in the tests.
 """
 
+import html
 import re
 from typing import Any
 
@@ -13,14 +14,16 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 
 _log = logging.getLogger(__name__)
-_NUMBERED = re.compile(r"\\(?:tag|label)\{[^}]*\}")
+_FUNCTION = r"\\(log|exp|cos|sin|tan|min|max)(?![a-zA-Z])"
 
 
 def _plain(tex: str) -> str:
-    r"""LaTeX as docutils reads it: ``\frac12`` with its braces, ``\Big(`` as the opening delimiter that it is."""
+    r"""LaTeX as docutils reads it: ``\frac12`` with its braces, ``\Big(`` as a delimiter, thin spaces about ``\log``."""
     tex = re.sub(r"(\\[td]?frac)\s*([^\W_])", r"\1{\2}", tex)
     tex = re.sub(r"(\\[td]?frac\{[^{}]*\})\s*([^\W_])", r"\1{\2}", tex)
-    return re.sub(r"\\([bB]igg?)(?![a-zA-Z])", r"\\\1l", _NUMBERED.sub("", tex))
+    tex = re.sub(rf"(?<=[\w)}}])\s*{_FUNCTION}", r"\\,\\\1", tex)
+    tex = re.sub(rf"{_FUNCTION}(?=\s*(?:[\w{{]|\\(?!,|[bB]ig|left|right)[a-zA-Z]))", r"\\\1\\,", tex)
+    return re.sub(r"\\([bB]igg?)(?![a-zA-Z])", r"\\\1l", tex)
 
 
 def _mathml(node: nodes.Node, tex: str, *, block: bool) -> str:
@@ -28,7 +31,7 @@ def _mathml(node: nodes.Node, tex: str, *, block: bool) -> str:
         return tex2mathml(_plain(tex), as_block=block)
     except MathError as error:
         _log.warning("a formula cannot be drawn (%s): %s", error, tex, location=node)
-        return f"<code>{nodes.unescape(tex)}</code>"
+        return f"<code>{html.escape(tex)}</code>"
 
 
 def _inline(translator: Any, node: nodes.math) -> None:

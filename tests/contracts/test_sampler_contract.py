@@ -1,5 +1,6 @@
 """What every sampler of the catalogue keeps: its order, its marginals, its cost, and that it remembers nothing."""
 
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -42,28 +43,33 @@ def test_both_kinds_are_met():
     assert {"ancestral", "ddpm"}.isdisjoint(DETERMINISTIC)
 
 
-def even(schedule, steps):
-    return torch.linspace(1, 0, steps + 1, dtype=torch.float64) * schedule.time_at_sigma(START)
+def powers(exponent):
+    """Times whose roots are even, down to 0."""
+
+    def grid(schedule, steps):
+        ramp = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
+        return ramp**exponent * schedule.time_at_sigma(START)
+
+    return grid
 
 
-def squares(schedule, steps):
-    return torch.linspace(1, 0, steps + 1, dtype=torch.float64).square() * schedule.time_at_sigma(START)
-
-
-# The error of the last step, into no noise at all, is of the size of its noise level squared. Where that
-# level is a smooth function of the step's number, as in the grids here, it shrinks with the square of the
-# number of steps or faster and cannot spoil an order of two. (Even times do so where sigma/alpha is smooth
-# in t; on a linear beta it goes with the root of t, hence the squares.)
+# The error of the last step, into no noise at all, is of the size of its noise level squared. In the grids
+# here the noise level falls at least with the square of the steps left, k^2/N^2, so that it cannot spoil an
+# order of two. (With k/N only, as for even times of the cosine schedule, it would not either, but the steps
+# in log-SNR, some 1/k, are then too wide near the end, and order two is met as log N / N^2.) On a linear
+# beta sigma/alpha goes with the root of time, hence the fourth powers.
 TO_THE_END = {
-    "cosine, even": (CosineSchedule(), even),
-    "flow, even": (RectifiedFlowSchedule(), even),
-    "edm, even": (EDMSchedule(sigma_max=START), even),
-    "linear-vp, squares": (LinearVPSchedule(), squares),
+    "cosine, squares": (CosineSchedule(), powers(2)),
+    "edm, even": (EDMSchedule(sigma_max=START), powers(1)),
+    "linear-vp, fourth powers": (LinearVPSchedule(), powers(4)),
 }
 # These grids end at a fixed level before the last step, which nothing refines; the error is taken there.
 TO_A_LEVEL = {
     "sub-vp, karras": (SubVPSchedule(), lambda schedule, steps: karras(schedule, steps + 1, 0.05, START)),
-    "cosine, log-snr": (CosineSchedule(), lambda schedule, steps: log_snr_uniform(schedule, steps + 1, 0.05, START)),
+    "flow, log-snr": (
+        RectifiedFlowSchedule(),
+        lambda schedule, steps: log_snr_uniform(schedule, steps + 1, 0.05, START),
+    ),
 }
 
 
@@ -76,17 +82,17 @@ def test_order_of_convergence(name, case):
     y = (START**2 + 1) ** 0.5 * Seeds.range(8, 12).normal((2,), torch.float64)
     end = 0.0 if case in TO_THE_END else 0.05
     expected = solve_flow(denoiser, y.numpy(), START, end)
-    counts, errors = [24, 48, 96, 192, 384], []
+    counts, errors = [12, 24, 48, 96, 192], []
     for steps in counts:
         times = grid(schedule, steps)
         kept = times if end == 0 else times[:-1]
         x = walk(sampler, denoiser, schedule.alpha(times[0]) * y, kept)[-1].x
-        errors.append(((x / schedule.alpha(kept[-1])).numpy() - expected).std())
+        errors.append(np.sqrt(np.mean(((x / schedule.alpha(kept[-1])).numpy() - expected) ** 2)))
     slope = -np.polyfit(np.log(counts), np.log(errors), 1)[0]
     assert abs(slope - sampler.order) < 0.2, f"order {slope:.2f}, declared {sampler.order}; errors {errors}"
 
 
-@every
+@pytest.mark.parametrize("name", sorted(set(SAMPLERS) - set(DETERMINISTIC)))
 @pytest.mark.parametrize("case", TO_THE_END)
 def test_weak_order_with_a_point_belief(name, case):
     """Mean and variance for Gaussian data, exactly (see ``exact_moments``), started from the exact marginal."""
@@ -100,8 +106,10 @@ def test_weak_order_with_a_point_belief(name, case):
         told = exact_moments(SAMPLERS[name], denoiser, times, alpha * mean, (alpha * deviation) ** 2 + sigma**2)
         errors.append(abs(told[0] - mean) + abs(told[1] - deviation**2))
     slope = -np.polyfit(np.log(counts), np.log(errors), 1)[0]
-    assert slope > SAMPLERS[name].order - 0.2, f"weak order {slope:.2f}, declared {SAMPLERS[name].order}; errors {errors}"
-    assert errors[-1] < 0.05
+    assert slope > SAMPLERS[name].order - 0.2, (
+        f"weak order {slope:.2f}, declared {SAMPLERS[name].order}; errors {errors}"
+    )
+    assert errors[-1] < 0.1
 
 
 @every
@@ -166,7 +174,7 @@ def test_interleaved_trajectories_do_not_meet(name):
     with torch.no_grad():
         apart = [walk(sampler, denoiser, x, times, Seeds.range(9 + k, 3))[-1].x for k, x in enumerate(starts)]
         states = [SamplerState(x, Seeds.range(9 + k, 3)) for k, x in enumerate(starts)]
-        for t, s in zip(times[:-1], times[1:], strict=True):
+        for t, s in itertools.pairwise(times):
             states = [sampler.step(denoiser, state, t, s) for state in states]
     for state, expected in zip(states, apart, strict=True):
         assert torch.equal(state.x, expected)
@@ -177,11 +185,11 @@ def test_threads_do_not_meet(name):
     denoiser = small_mlp()
 
     def draw(seed):
-        return sample(denoiser, SAMPLERS[name], (5,), 40, steps=8, seed=seed, batch=16)
+        return sample(denoiser, SAMPLERS[name], (5,), 24, steps=5, seed=seed, batch=16)
 
-    alone = [draw(seed) for seed in range(4)]
-    with ThreadPoolExecutor(4) as pool:
-        together = list(pool.map(draw, range(4)))
+    alone = [draw(seed) for seed in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        together = list(pool.map(draw, range(3)))
     assert all(torch.equal(one, other) for one, other in zip(alone, together, strict=True))
 
 

@@ -5,8 +5,8 @@ import itertools
 
 import pytest
 import torch
-from scipy.integrate import solve_ivp
 from schedules import SCHEDULES
+from scipy.integrate import solve_ivp
 
 from unstir.core.errors import InputError
 from unstir.processes.schedules.base import SCALES, alpha_at, check_scale, sigma_at
@@ -49,7 +49,7 @@ def test_scale_constraint(schedule):
 
 @every
 def test_time_inverts_log_snr_to_rounding(schedule):
-    """Both ways; an error of some roundings is conditioned by the slope, and where 1 - t has lost its digits it is large."""
+    """Both ways, to some roundings, which the slope magnifies: beyond bounds where 1 - t has lost its digits."""
     levels = torch.linspace(-20, 20, 801, dtype=torch.float64)
     levels = levels[levels > schedule.log_snr(1.0 - 1e-9)]
     assert len(levels) > 200, "the schedule hardly reaches any noise level"

@@ -10,7 +10,15 @@ from unstir.core.catalogue import build, entries, entry_name, find, resolve
 from unstir.core.errors import InputError
 from unstir.processes.schedules.cosine import CosineSchedule
 
-KINDS_WITH_ENTRIES_HERE = ["schedules", "grids", "parameterisations", "weightings", "noise_levels", "networks", "samplers"]
+KINDS_WITH_ENTRIES_HERE = [
+    "schedules",
+    "grids",
+    "parameterisations",
+    "weightings",
+    "noise_levels",
+    "networks",
+    "samplers",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -138,7 +146,9 @@ def test_a_recipe_is_a_file_with_its_summary_in_the_first_line(house):
 
 def test_an_outside_package_joins_through_an_entry_point(tmp_path, monkeypatch):
     """A real one, as an installer would leave it: a module and its metadata on the path."""
-    (tmp_path / "outsider.py").write_text("class Spiral:\n    def __init__(self, turns=2):\n        self.turns = turns\n")
+    (tmp_path / "outsider.py").write_text(
+        "class Spiral:\n    def __init__(self, turns=2):\n        self.turns = turns\n"
+    )
     metadata = tmp_path / "outsider-1.0.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: outsider\nVersion: 1.0\n")
@@ -155,7 +165,9 @@ def test_build_takes_names_options_and_given_arguments():
     assert build("schedules", {"name": "cosine", "shift": 1.5}) == CosineSchedule(shift=1.5)
     times = build("grids", {"name": "uniform"}, schedule=CosineSchedule(), steps=4)
     assert times.tolist() == [1.0, 0.75, 0.5, 0.25, 0.0]
-    assert build("schedules", "cosine", steps=4) == CosineSchedule(), "given arguments that it does not take are left out"
+    assert build("schedules", "cosine", steps=4) == CosineSchedule(), (
+        "given arguments that it does not take are left out"
+    )
 
 
 def test_build_does_not_change_the_recipe():

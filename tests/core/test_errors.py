@@ -15,7 +15,11 @@ def test_a_near_name_is_suggested_and_all_are_listed():
 
 @pytest.mark.parametrize(
     ("name", "allowed", "text"),
-    [("qqqq", NAMES, "Allowed: ddim, euler, heun."), ("x", [], "Allowed: none."), ("", NAMES, "Allowed: ddim, euler, heun.")],
+    [
+        ("qqqq", NAMES, "Allowed: ddim, euler, heun."),
+        ("x", [], "Allowed: none."),
+        ("", NAMES, "Allowed: ddim, euler, heun."),
+    ],
 )
 def test_without_a_near_name_only_the_allowed_ones_are_said(name, allowed, text):
     assert suggest(name, allowed) == text

@@ -26,7 +26,11 @@ def test_map_state_refuses_states_of_different_parts():
 
 
 def test_take_and_concatenate_undo_each_other():
-    parts = [take(STATE, slice(0, 1)), take(STATE, torch.tensor([1, 2])), take(STATE, torch.tensor([False] * 3 + [True]))]
+    parts = [
+        take(STATE, slice(0, 1)),
+        take(STATE, torch.tensor([1, 2])),
+        take(STATE, torch.tensor([False] * 3 + [True])),
+    ]
     assert [batch_size(part) for part in parts] == [1, 2, 1]
     joined = concatenate(parts)
     assert all(torch.equal(joined[name], STATE[name]) for name in STATE)

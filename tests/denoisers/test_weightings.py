@@ -52,7 +52,9 @@ def test_the_papers_form(name):
 
 
 def test_options():
-    torch.testing.assert_close(EDMWeighting(0.5)(LOG_SNR, DENSITY), (1 / SNR + 0.25) / (1 / SNR * 0.25), rtol=1e-9, atol=0)
+    torch.testing.assert_close(
+        EDMWeighting(0.5)(LOG_SNR, DENSITY), (1 / SNR + 0.25) / (1 / SNR * 0.25), rtol=1e-9, atol=0
+    )
     assert MinSNRWeighting(2.0)(LOG_SNR, DENSITY).max() == 2.0
     half = P2Weighting(gamma=0.5, k=3.0)(LOG_SNR, DENSITY)
     torch.testing.assert_close(half, SNR / (3 + SNR).sqrt(), rtol=1e-9, atol=0)
@@ -73,7 +75,9 @@ def test_edms_weight_gives_unit_variance_targets_the_same_loss():
 
     for d in (0.5, 1.0):
         _, b = edm(ALPHA_SQUARED.sqrt(), SIGMA_SQUARED.sqrt(), d)
-        torch.testing.assert_close(b.square() * EDMWeighting(d)(LOG_SNR, DENSITY), torch.ones_like(SNR), rtol=1e-9, atol=0)
+        torch.testing.assert_close(
+            b.square() * EDMWeighting(d)(LOG_SNR, DENSITY), torch.ones_like(SNR), rtol=1e-9, atol=0
+        )
 
 
 LEVELS = {

@@ -75,8 +75,8 @@ def test_one_code_path_a_constant_axis_reduces_two_dimensions_to_one() -> None:
 
 def test_the_number_of_blocks_may_differ_by_level() -> None:
     network = make((1, 8, 8), blocks=[1, 3])
-    assert [len(stage) for stage in network.encoder] == [1, 3]
-    assert [len(stage) for stage in network.decoder] == [1]
+    assert [len(stage.layers) for stage in network.encoder] == [1, 3]
+    assert [len(stage.layers) for stage in network.decoder] == [1]
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4, 30, 32, 36, 64, 96, 100, 192])

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 from mixture import one_dimensional, two_dimensional
-from scipy import stats
 from schedules import SCHEDULES
+from scipy import stats
 from thresholds import assert_distribution, assert_mean
 
 from unstir.core.errors import InputError
@@ -96,10 +96,16 @@ def test_bridge_at_the_ends(schedule):
 
 def test_bridge_goes_back_in_time_only():
     process = GaussianProcess()
-    with pytest.raises(InputError, match="s must not exceed t; seen s = 0.6"):
+    with pytest.raises(InputError, match=r"s must not exceed t; seen s = 0\.6"):
         process.bridge_coefficients(0.5, 0.6)
     with pytest.raises(InputError, match="s must not exceed t"):
-        process.bridge(torch.zeros(2, 1), PointPosterior(torch.zeros(2, 1)), torch.tensor([0.5, 0.5]), torch.tensor([0.4, 0.6]), Seeds.range(0, 2))
+        process.bridge(
+            torch.zeros(2, 1),
+            PointPosterior(torch.zeros(2, 1)),
+            torch.tensor([0.5, 0.5]),
+            torch.tensor([0.4, 0.6]),
+            Seeds.range(0, 2),
+        )
 
 
 @every_scale

@@ -87,14 +87,21 @@ def test_paper_derivatives(schedule):
         sigma_slope = mp.diff(lambda x: formula(x)[1], t)
         drift = alpha_slope / alpha
         diffusion = mp.sqrt(2 * sigma * sigma_slope - 2 * drift * sigma**2)
-        told = [schedule.alpha_derivative(time), schedule.sigma_derivative(time), schedule.drift(time), schedule.diffusion(time)]
+        told = [
+            schedule.alpha_derivative(time),
+            schedule.sigma_derivative(time),
+            schedule.drift(time),
+            schedule.diffusion(time),
+        ]
         for value, expected in zip(told, (alpha_slope, sigma_slope, drift, diffusion), strict=True):
             assert value.item() == pytest.approx(float(expected), rel=1e-11, abs=1e-14)
 
 
 def test_every_schedule_of_the_catalogue_is_held_against_its_paper():
     """The discrete schedule has its own tests, below."""
-    assert {type(schedule) for schedule in PLAIN.values()} - {DiscreteSchedule} <= {type(schedule) for schedule in PAPERS}
+    assert {type(schedule) for schedule in PLAIN.values()} - {DiscreteSchedule} <= {
+        type(schedule) for schedule in PAPERS
+    }
 
 
 def test_python_numbers_are_read_in_double_precision():
@@ -191,10 +198,14 @@ class TestDiscrete:
 
     def test_betas_round_trip(self):
         betas = (0.02, 0.5, 1e-6, 0.999)
-        torch.testing.assert_close(betas_of(DiscreteSchedule(betas), 4), torch.tensor(betas, dtype=torch.float64), rtol=1e-9, atol=0)
+        torch.testing.assert_close(
+            betas_of(DiscreteSchedule(betas), 4), torch.tensor(betas, dtype=torch.float64), rtol=1e-9, atol=0
+        )
 
     def test_only_a_variance_preserving_schedule_has_betas(self):
-        with pytest.raises(InputError, match="only a variance-preserving schedule has betas; this one has the scale 've'"):
+        with pytest.raises(
+            InputError, match="only a variance-preserving schedule has betas; this one has the scale 've'"
+        ):
             betas_of(EDMSchedule(), 10)
 
     @pytest.mark.parametrize("betas", [(), (0.1, 1.0), (0.0, 0.1), (math.nan,)])
@@ -212,7 +223,11 @@ class TestDiscrete:
         ("linear-vp", {"beta_min": 0.0}, "0 < beta_min <= beta_max; seen 0.0 and 20.0"),
         ("linear-vp", {"beta_min": 3.0, "beta_max": 2.0}, "seen 3.0 and 2.0"),
         ("sub-vp", {"beta_min": -1.0}, "seen -1.0 and 20.0"),
-        ("exponential-ve", {"sigma_min": 2.0, "sigma_max": 1.0}, "0 < sigma_min < sigma_max is needed; seen 2.0 and 1.0"),
+        (
+            "exponential-ve",
+            {"sigma_min": 2.0, "sigma_max": 1.0},
+            "0 < sigma_min < sigma_max is needed; seen 2.0 and 1.0",
+        ),
         ("edm", {"sigma_max": -1.0}, "must be positive; seen -1.0 and 7.0"),
         ("edm", {"rho": 0.0}, "must be positive; seen 80.0 and 0.0"),
         ("rectified-flow", {"shift": 0.0}, "the shift of time must be positive; seen 0.0"),

@@ -141,6 +141,14 @@ def test_the_levels_of_three_thirds_are_drawn_apart():
     assert (first > middle).all() and (middle > last).all()
 
 
+def test_a_training_of_few_lines_is_drawn_as_it_is():
+    (axes,) = figures.level_figure(LINES[:2]).axes
+    assert [line.get_label() for line in axes.lines] == ["whole training"]
+    (axes,) = figures.loss_figure(LINES[:2]).axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["as logged"]
+    np.testing.assert_array_equal(axes.lines[0].get_ydata(), [1.0, 0.5])
+
+
 def test_a_record_without_numbers_makes_an_empty_chart():
     for make in (figures.loss_figure, figures.level_figure):
         assert "<svg" in inline_svg(make([{"step": 1}]), "x", "")

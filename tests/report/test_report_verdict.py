@@ -51,7 +51,10 @@ def test_a_floor_about_zero_makes_no_ratio():
 
 def test_higher_is_better_reads_the_right_way_round():
     low = a_result("coverage", 0.5, [0.48, 0.52], 0.9, {"gaussian": 0.6}, "higher", 1.0)
-    assert "0.500, where as many real examples reach 0.900, and beat no baseline: one Gaussian (0.600)" in said(low)
+    assert (
+        "0.500, where as many real examples reach 0.900, and beat no baseline (the best, one Gaussian, comes to 0.600)"
+        in said(low)
+    )
     high = a_result("coverage", 0.88, [0.86, 0.9], 0.9, {"gaussian": 0.6}, "higher", 1.0)
     assert "as near to the data" in said(high) and "beat the baseline" in said(high)
 
@@ -61,7 +64,7 @@ def test_higher_is_better_reads_the_right_way_round():
     [
         ({"gaussian": 4.2, "jitter_0.3": 1.4}, "and beat all 2 baselines (the best, jitter 0.3, comes to 1.40)"),
         ({"gaussian": 4.2, "jitter_0.1": 0.24}, "and beat 1 of 2 baselines, but not jitter 0.1 (0.240)"),
-        ({"gaussian": 0.2}, "and beat no baseline: one Gaussian (0.200)"),
+        ({"gaussian": 0.2}, "and beat no baseline (the best, one Gaussian, comes to 0.200)"),
         ({"copies": 0.1, "held_out": 0.17}, "reach (0.150)."),
     ],
 )

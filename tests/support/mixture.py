@@ -76,7 +76,9 @@ class MixtureDenoiser(Denoiser):
         """Clean data."""
         count = len(seeds)
         prior = MixturePosterior.of(
-            self.weights.log().expand(count, -1), self.means.expand(count, -1, -1), self.deviations.square().expand(count, -1)
+            self.weights.log().expand(count, -1),
+            self.means.expand(count, -1, -1),
+            self.deviations.square().expand(count, -1),
         )
         return prior.sample(seeds.at("data"))
 

@@ -17,7 +17,9 @@ def stirred(network, seed=0):
 
 
 def small_unet(conditions=None, **options):
-    network = UNet((1, 8, 8), conditions, widths=(8, 16), blocks=1, attention=(1,), head_width=8, embedding=16, **options)
+    network = UNet(
+        (1, 8, 8), conditions, widths=(8, 16), blocks=1, attention=(1,), head_width=8, embedding=16, **options
+    )
     return NetworkDenoiser(stirred(network), GaussianProcess())
 
 

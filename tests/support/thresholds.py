@@ -50,7 +50,9 @@ def assert_no_anderson_darling_alarm(probabilities):
 def assert_count(seen, draws, probability):
     """A binomial count."""
     law = stats.binom(draws, probability)
-    assert min(law.cdf(seen), law.sf(seen - 1)) > FALSE_ALARM / 2, f"{seen} of {draws}, expected {draws * probability:.1f}"
+    assert min(law.cdf(seen), law.sf(seen - 1)) > FALSE_ALARM / 2, (
+        f"{seen} of {draws}, expected {draws * probability:.1f}"
+    )
 
 
 def assert_uncorrelated(first, second):

@@ -1,5 +1,6 @@
 """References for samplers: the ODE solved by SciPy, and impulses that give a sampler's exact moments."""
 
+import itertools
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -37,7 +38,7 @@ def solve_flow(denoiser, y, start, end):
 def walk(sampler, denoiser, x, times, seeds=None):
     """All states of the steps over ``times``, from the state x."""
     states = [SamplerState(x, seeds or Seeds.range(0, len(x)))]
-    for t, s in zip(times[:-1], times[1:], strict=True):
+    for t, s in itertools.pairwise(times):
         states.append(sampler.step(denoiser, states[-1], t, s))
     return states
 

@@ -17,6 +17,3 @@ def main() -> None:
     except UnstirError as error:
         print(f"unstir: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print("unstir: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
-        raise SystemExit(130) from None

@@ -48,7 +48,9 @@ def sample(
     count: Annotated[int, typer.Option(help="How many samples.")] = 64,
     first: Annotated[int, typer.Option(help="The number of the first one; sample n is the same on any machine.")] = 0,
     seed: Annotated[int | None, typer.Option(help="The seed; the recipe's by default.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Where to write; RUN/samples by default.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where to write; a folder of its own in RUN/samples by default.")
+    ] = None,
     condition: Annotated[
         list[str] | None, typer.Option(help="A condition, such as label=3; as in the data by default.")
     ] = None,
@@ -134,7 +136,11 @@ def _train(recipe: Any, folder: Path | None) -> Path | None:
     """The trained folder, in the main process; None in the others of a distributed training."""
     from unstir.run.training import leads, train_run
 
-    trained, result = train_run(recipe, folder)
+    try:
+        trained, result = train_run(recipe, folder)
+    except KeyboardInterrupt as interruption:
+        typer.echo(f"unstir: {interruption or 'interrupted; the same command goes on'}", err=True)
+        raise typer.Exit(130) from None
     if not leads():
         return None
     print(f"trained {result.step} steps in {trained.path}")

@@ -16,7 +16,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from unstir.core.errors import InputError, suggest, unknown
 
@@ -148,7 +148,19 @@ def _looked_up(
     for option in options:
         if option not in allowed:
             raise InputError(f"{kind}: {name!r} has no option {option!r}; {suggest(option, allowed)}")
+        options[option] = _converted(options[option], parameters[option].annotation, f"{kind}: {name!r}, {option}")
     return factory, options, parameters
+
+
+def _converted(value: Any, annotation: Any, place: str) -> Any:
+    """The value as its annotation wants it: whole numbers serve as real ones, text does not."""
+    allowed = set(get_args(annotation)) or {annotation}
+    if isinstance(value, int) and not isinstance(value, bool) and float in allowed and int not in allowed:
+        return float(value)
+    if isinstance(value, str) and allowed <= {int, float, bool, type(None)}:
+        hint = " (YAML takes 1e-3 for text: write 1.0e-3)" if "e" in value.lower() else ""
+        raise InputError(f"{place}: a number is needed; seen {value!r}{hint}")
+    return value
 
 
 def _options(kind: str, specification: Any) -> dict[str, Any]:

@@ -96,9 +96,11 @@ class DiffusionTransformer(nn.Module):
     ) -> Tensor:
         self._check(x, mask)
         joined, embedding = self.conditioner(x, noise, drop, condition)
+        grid = torch.Size()
         if self.tokens == "patches":
-            patches = space_to_depth(pad_to_multiple(joined, self.patch), self.patch)
-            h = self.stem(patches.flatten(2).transpose(1, 2))
+            joined = space_to_depth(pad_to_multiple(joined, self.patch), self.patch)
+            grid = joined.shape[2:]
+            h = self.stem(joined.flatten(2).transpose(1, 2))
         else:
             h = self.stem(apply_mask(joined, mask))
         if self.tokens != "set":
@@ -108,8 +110,7 @@ class DiffusionTransformer(nn.Module):
         shift, scale = self.modulation(embedding).chunk(2, dim=1)
         h = self.head(modulate(normalise_last(h, self.normalisation), shift, scale, axis=2))
         if self.tokens == "patches":
-            h = depth_to_space(h.transpose(1, 2).unflatten(2, patches.shape[2:]), self.patch)
-            return crop(h, x.shape[2:]).to(x.dtype)
+            return crop(depth_to_space(h.transpose(1, 2).unflatten(2, grid), self.patch), x.shape[2:]).to(x.dtype)
         return apply_mask(h, mask).to(x.dtype)
 
     def _check(self, x: Tensor, mask: Tensor | None) -> None:

@@ -86,13 +86,13 @@ class UNet(nn.Module):
             "post": placement == "post",
         }
 
-        def stage(level: int) -> nn.ModuleList:
-            layers = nn.ModuleList()
+        def stage(level: int) -> _Stage:
+            layers: list[nn.Module] = []
             for _ in range(require_positive("blocks: each", counts[level])):
                 layers.append(_Block(widths[level], **options))
                 if level in attention:
                     layers.append(_Attention(widths[level], head_width, self.normalisation))
-            return layers
+            return _Stage(layers)
 
         levels = range(len(widths))
         channels = (self.shape[0] + self.conditioner.channels) * volume
@@ -104,8 +104,9 @@ class UNet(nn.Module):
         self.decoder = nn.ModuleList(stage(level) for level in levels[:-1])
         self.modulation = zero_(nn.Linear(embedding, 2 * widths[0]))
         self.head = zero_(convolution(widths[0], self.shape[0] * volume, kernel, padding=kernel // 2))
-        if self.dimension in _CHANNELS_LAST:
-            self.to(memory_format=_CHANNELS_LAST[self.dimension])
+        for parameter in self.parameters():
+            if self.dimension in _CHANNELS_LAST and parameter.ndim == self.dimension + 2:
+                parameter.data = parameter.data.contiguous(memory_format=_CHANNELS_LAST[self.dimension])
 
     def forward(self, x: Tensor, noise: Tensor, drop: Tensor | None = None, **condition: Tensor) -> Tensor:
         if x.ndim != self.dimension + 2 or x.shape[1] != self.shape[0]:
@@ -117,16 +118,14 @@ class UNet(nn.Module):
         h = self.stem(h)
         shortcuts = []
         for level, stage in enumerate(self.encoder):
-            for layer in stage:
-                h = layer(h, embedding)
+            h = stage(h, embedding)
             if level < len(self.down):
                 shortcuts.append(h)
                 h = self.down[level](pad_to_multiple(h, 2))
         for level in reversed(range(len(self.up))):
             shortcut = shortcuts[level]
             h = crop(depth_to_space(self.up[level](h), 2), shortcut.shape[2:]) + self.shortcut[level](shortcut)
-            for layer in self.decoder[level]:
-                h = layer(h, embedding)
+            h = self.decoder[level](h, embedding)
         shift, scale = self.modulation(embedding).chunk(2, dim=1)
         h = self.head(F.silu(modulate(normalise(h, self.normalisation), shift, scale)))
         return crop(depth_to_space(h, self.patch), x.shape[2:]).to(x.dtype)
@@ -153,6 +152,19 @@ class UNet(nn.Module):
                 f"{len(widths)} levels and patch {self.patch} shrink {coarsest}-fold, "
                 f"more than the size {self.shape[1:]}; give fewer widths or a smaller patch"
             )
+
+
+class _Stage(nn.Module):
+    """The blocks of one level, one way."""
+
+    def __init__(self, layers: list[nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x, embedding)
+        return x
 
 
 class _Block(nn.Module):

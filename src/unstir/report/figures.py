@@ -30,6 +30,7 @@ COLOURS = {
 }
 ACCENT, SOFT, SECOND, THIRD, INK, MUTED, RULE = COLOURS.values()
 _POINTS = 400  # a line of the progress more would not be seen
+_SMOOTHED = 60  # points from which on a curve is smoothed
 _TYPE = {"font.size": 8, "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "axes.unicode_minus": True}
 
 
@@ -61,7 +62,9 @@ def metric_figure(result: Mapping[str, Any]) -> Figure:
         rows.append((titled(name), baselines[name], None, INK if is_real(name) else MUTED))
     rows = [row for row in rows if row[1] is not None and np.isfinite(row[1])]
     better = f"{result.get('better', 'lower')} is better"
-    figure, axes = panel(f"{_with_unit(result)}; {better}", "", (3.35, 0.85 + 0.19 * len(rows)))
+    label = f"{_with_unit(result)}; {better}"
+    label = label if len(label) < 45 else label.replace(" (", "\n(", 1)
+    figure, axes = panel(label, "", (3.35, 0.85 + 0.19 * len(rows)))
     for place, (_, value, interval, colour) in enumerate(rows):
         if interval:
             axes.plot(interval, [place, place], color=colour, linewidth=1.6, alpha=0.55, solid_capstyle="butt")
@@ -117,9 +120,11 @@ def loss_figure(lines: list[dict[str, Any]]) -> Figure:
     """The loss over the training: each logged value, and a running mean that is labelled as such."""
     figure, axes = panel("training step", "weighted loss (per element)")
     steps, losses = thinned(*series(lines, "loss"))
-    width = max(1, len(losses) // 20) | 1
-    axes.plot(steps, losses, ".", color=SOFT, markersize=3, label="as logged")
-    if width > 1:
+    if len(losses) < _SMOOTHED:
+        axes.plot(steps, losses, "o-", color=ACCENT, markersize=3.5, linewidth=1.4, label="as logged")
+    else:
+        width = len(losses) // 20 | 1
+        axes.plot(steps, losses, ".", color=SOFT, markersize=3, label="as logged")
         axes.plot(steps, running_mean(losses, width), color=ACCENT, linewidth=1.6, label=f"mean of {width} neighbours")
     if len(losses) and losses.min() > 0 and losses.max() > 8 * losses.min():
         _log_axis(axes, "y")
@@ -135,9 +140,12 @@ def level_figure(lines: list[dict[str, Any]]) -> Figure:
     figure, axes = panel("noise-to-signal ratio σ/α (log scale); noise on the right", "weighted loss (per element)")
     told = [line for line in lines if line.get("by_log_snr")]
     values: list[float] = []
-    names = ("first third", "middle third", "last third")
-    strokes = ((MUTED, ":", "o"), (SOFT, "--", "s"), (ACCENT, "-", "D"))
-    for part, name, (colour, dash, marker) in zip(np.array_split(np.arange(len(told)), 3), names, strokes, strict=True):
+    names: tuple[str, ...] = ("first third", "middle third", "last third")
+    strokes: tuple[tuple[str, str, str], ...] = ((MUTED, ":", "o"), (SOFT, "--", "s"), (ACCENT, "-", "D"))
+    parts = np.array_split(np.arange(len(told)), 3)
+    if len(told) < 3:
+        parts, names, strokes = [np.arange(len(told))], ("whole training",), strokes[-1:]
+    for part, name, (colour, dash, marker) in zip(parts, names, strokes, strict=True):
         ratios, means = mean_by_level([told[place] for place in part])
         axes.plot(ratios, means, color=colour, linestyle=dash, marker=marker, markersize=3.5, linewidth=1.5, label=name)
         values += list(means)

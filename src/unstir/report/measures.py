@@ -204,5 +204,6 @@ def _glossary(run: Run) -> Html:
         items.append(element("dt", title_of(name)))
         source = element("span", entry.source, class_="source") if entry and entry.source else None
         summary = prose(entry.summary) if entry else inside_sentence(name)
-        items.append(element("dd", summary, " ", result.get("note") or None, " ", source))
+        note = str(result.get("note") or "")
+        items.append(element("dd", summary, f" {note[:1].upper()}{note[1:]}. " if note else " ", source))
     return element("details", element("summary", "What each measure means"), element("dl", items))

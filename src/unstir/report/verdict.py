@@ -73,9 +73,9 @@ def _against_baselines(result: Mapping[str, Any]) -> str:
     if not ahead:
         every = f"all {len(rivals)} baselines" if len(rivals) > 1 else "the baseline"
         return f", and beat {every} (the best, {titled(ranked[0])}, comes to {number(rivals[ranked[0]])})"
-    named = listed(f"{titled(name)} ({number(rivals[name])})" for name in ahead)
     if len(ahead) == len(rivals):
-        return f", and beat no baseline: {named}"
+        return f", and beat no baseline (the best, {titled(ranked[0])}, comes to {number(rivals[ranked[0]])})"
+    named = listed(f"{titled(name)} ({number(rivals[name])})" for name in ahead)
     return f", and beat {len(rivals) - len(ahead)} of {len(rivals)} baselines, but not {named}"
 
 

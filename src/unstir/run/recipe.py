@@ -5,6 +5,7 @@ options, so an unknown one is answered with the nearest right one. ``extends: di
 another recipe. Nothing in a recipe is executed.
 """
 
+import copy
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -91,7 +92,7 @@ def load(source: str | Path | Mapping[str, Any], overrides: Iterable[str] = ()) 
 
     Raises InputError for an unknown recipe, key, part or option, and for values of a wrong type.
     """
-    values = _read(source)
+    values = copy.deepcopy(_merged(_DEFAULTS, _read(source)))
     for override in overrides:
         _override(values, override)
     return _checked(values)
@@ -150,6 +151,8 @@ def _override(values: dict[str, Any], override: str) -> None:
             # a part given by its bare name, or a section that the recipe leaves to its defaults
             place[parent] = {"name": place[parent]} if isinstance(place.get(parent), str) else {}
         place = place[parent]
+    if last == "name" and parents and place.get("name") != value:
+        place.clear()  # the old part's options are not the new one's
     place[last] = value
 
 
@@ -184,7 +187,15 @@ def _resolved_parts(recipe: Recipe) -> dict[str, Any]:
         resolve("grids", recipe.sampling.grid, ("schedule", "steps")),
     )
     sampling = dataclasses.replace(recipe.sampling, sampler=sampler, grid=grid)
-    return {"process": process, "network": network, "sampling": sampling}
+    options = recipe.training
+    training = dataclasses.replace(
+        options,
+        learning_rate=resolve("learning_rates", options.learning_rate),
+        weighting=resolve("weightings", options.weighting, ("sigma_data",)),
+        noise_levels=resolve("noise_levels", options.noise_levels, ("schedule",)),
+        trackers=[resolve("trackers", tracker) for tracker in options.trackers],
+    )
+    return {"process": process, "network": network, "sampling": sampling, "training": training}
 
 
 def _section(name: str, options: type, values: Any) -> Any:
@@ -230,3 +241,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return str(value) if isinstance(value, Path) else value
+
+
+_DEFAULTS = {
+    field.name: _plain(dataclasses.asdict(made) if dataclasses.is_dataclass(made) else made)
+    for field in dataclasses.fields(Recipe)
+    if field.default_factory is not dataclasses.MISSING
+    for made in (field.default_factory(),)
+}

@@ -162,5 +162,11 @@ def sample_run(
         bound = training_conditions(run.data, seeds) if run.conditional else {}
     with tqdm(total=count, desc="sampling", unit="samples", disable=not progress) as bar:
         drawn = run.draw(run.denoiser(average), seeds, bound, sampler, grid, steps, progress=bar.update)
-    labels = bound.get("label")
-    return run.domain.write(run.encoding, drawn, out or run.folder.samples, labels=labels, first=first)
+    # a folder named after all that was asked for: asking again writes the same files again
+    wanted = [f"seed-{seeds.seed}", f"{first:06d}-{first + count - 1:06d}"]
+    wanted += [f"{name}-{value}" for name, value in (condition or {}).items()]
+    wanted += [str(part) for part in (sampler, grid, steps, average) if part is not None]
+    own = run.folder.samples / "_".join(wanted)
+    return run.domain.write(
+        run.encoding, drawn, out or own, labels=bound.get("label"), first=first, overwrite=out is None
+    )

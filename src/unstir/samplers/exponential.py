@@ -50,7 +50,7 @@ class ExponentialSampler(Sampler):
     @property
     def order(self) -> float:  # type: ignore[override]
         """Of the ODE; with noise the weak order is one, however small it makes the error."""
-        return 1 if self.stochasticity or self.eta else self.steps_used
+        return 1.0 if self.stochasticity or self.eta else float(self.steps_used)
 
     def step(self, denoiser: Denoiser, state: SamplerState, t: Tensor, s: Tensor) -> SamplerState:
         schedule = denoiser.process.schedule

@@ -42,7 +42,7 @@ class RungeKuttaSampler(Sampler):
     @property
     def order(self) -> float:  # type: ignore[override]
         """Of the method."""
-        return self.tableau.order
+        return float(self.tableau.order)
 
     @property
     def calls_per_step(self) -> int:  # type: ignore[override]

@@ -69,9 +69,16 @@ def save_snapshot(folder: Path, tensors: Mapping[str, Tensors], state: Mapping[s
 
 
 def write(home: Path, tensors: Mapping[str, Tensors], state: Mapping[str, Any]) -> Path:
-    """Writes ``home/step-...`` whole or not at all; one that is there already is replaced."""
+    """Writes ``home/step-...`` whole or not at all.
+
+    A sound one that is there already is left alone, since a run comes to a step in one way only.
+    """
     home.mkdir(parents=True, exist_ok=True)
     place = home / f"step-{state['step']:08d}"
+    if place.exists():
+        with contextlib.suppress(InputError):
+            return open_checkpoint(place).path
+        shutil.rmtree(place)
     unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=home))
     os.chmod(unfinished, 0o755)
     hashes = {}
@@ -81,8 +88,6 @@ def write(home: Path, tensors: Mapping[str, Tensors], state: Mapping[str, Any]) 
         _write_file(unfinished / f"{name}.safetensors", content)
     _write_file(unfinished / _STATE, json.dumps({**state, "files": hashes}, indent=1).encode())
     _flush(unfinished)
-    if place.exists():
-        shutil.rmtree(place)
     unfinished.rename(place)
     _flush(home)
     return place

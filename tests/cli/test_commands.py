@@ -1,0 +1,114 @@
+"""The command line as a user meets it: the README's commands in their order, errors without tracebacks."""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+# the same job in miniature: a network of a few hundred weights, some steps, some samples
+SMALL = (
+    "network={name: unet, widths: [8, 16], blocks: 1, attention: [], head_width: 8}",
+    "training.steps=8",
+    "training.batch=16",
+    "sampling.steps=2",
+    "sampling.count=40",
+    "sampling.batch=20",
+    "evaluation.calls=[1]",
+    "evaluation.curve_count=20",
+    "evaluation.replicates=5",
+)
+
+
+def unstir(*arguments, cwd, check=True):
+    command = [sys.executable, "-m", "unstir.cli", *arguments]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+def readme_lines():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```bash\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    lines = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
+    return [words[1:] for words in lines if words and words[0] == "unstir"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("readme")
+
+
+def test_every_command_of_the_readme_runs_in_its_order(place):
+    lines = readme_lines()
+    assert [words[0] for words in lines[:2]] == ["list", "run"]
+    for words in lines:
+        extra = SMALL if words[0] == "run" else ()
+        done = unstir(*words, *extra, cwd=place)
+        if words[0] in ("run", "report"):
+            last = done.stdout.strip().splitlines()[-1]
+            report = place / last.removeprefix("report: ")
+            assert last.startswith("report: ") and report.name == "report.html" and report.stat().st_size > 10_000
+
+
+def test_a_finished_run_is_not_trained_again(place):
+    weights = next((place / "runs/digits/checkpoints").glob("*/weights.safetensors"))
+    before = weights.stat().st_mtime_ns
+    unstir("run", "digits", *SMALL, cwd=place)
+    assert weights.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "digitz"], "did you mean 'digits'"),
+        (["run", "digits", "training.step=3"], "did you mean 'training.steps'"),
+        (["run", "images", "data.path=nowhere"], "no such file or folder"),
+        (["run", "digits", "seed=5"], "another recipe"),
+        (["sample", "nowhere"], "not a run folder"),
+        (["sample", "runs/digits", "--sampler", "dimm"], "did you mean 'ddim'"),
+        (["sample", "runs/digits", "--condition", "label=11"], "0 to 9"),
+        (["sample", "runs/digits", "--count", "0"], "at least 1"),
+        (["evaluate", "nowhere"], "not a run folder"),
+        (["list", "sampler"], "did you mean 'samplers'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_errors_are_one_line_and_exit_code_2(arguments, said, place):
+    done = unstir(*arguments, cwd=place, check=False)
+    assert done.returncode == 2
+    assert said in done.stderr and "Traceback" not in done.stderr
+
+
+def test_an_interrupted_training_says_how_to_go_on_and_does(tmp_path):
+    arguments = ["run", "digits", *SMALL, "training.steps=4000"]
+    command = [sys.executable, "-m", "unstir.cli", *arguments]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 200
+        while not (tmp_path / "runs/digits/progress.jsonl").exists() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        os.kill(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=100)
+    assert process.returncode == 130
+    assert "goes on from there" in errors and "Traceback" not in errors
+    saved = [path.name for path in (tmp_path / "runs/digits/checkpoints").iterdir()]
+    assert saved and "step-00004000" not in saved
+
+
+def test_two_processes_train_one_run(tmp_path):
+    """Under torchrun the command trains once, in step, and only the first process writes and speaks."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "unstir.cli"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    arguments = ["train", "digits", *SMALL, "training.steps=4"]
+    done = subprocess.run(
+        [*command, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("trained 4 steps") == 1
+    unstir("sample", "runs/digits", "--count", "2", cwd=tmp_path)

@@ -1,0 +1,58 @@
+"""Against the schedulers of diffusers, where it is installed: the development environment leaves it out.
+
+The other tests hold the same steps against the papers' formulas, so nothing is unchecked where these are skipped.
+"""
+
+import pytest
+import torch
+from mixture import two_dimensional
+from trajectories import PointDenoiser, walk
+
+from unstir.core.seeds import Seeds
+from unstir.denoisers.parameterisations import convert, noise, v
+from unstir.processes.gaussian import GaussianProcess
+from unstir.processes.schedules.discrete import DiscreteSchedule
+from unstir.samplers.exponential import ddim
+
+diffusers = pytest.importorskip("diffusers")
+
+
+@pytest.fixture
+def process():
+    return GaussianProcess(DiscreteSchedule.linear())
+
+
+def test_cumulative_products_and_noising(process):
+    scheduler = diffusers.DDPMScheduler(num_train_timesteps=1000)
+    steps = torch.tensor([0, 9, 500, 999])
+    alpha = process.schedule.alpha((steps + 1) / 1000.0)
+    torch.testing.assert_close(alpha.square(), scheduler.alphas_cumprod[steps].double(), rtol=2e-5, atol=0)
+    x0, eps = (Seeds.range(seed, 4).normal((3,)) for seed in (0, 1))
+    told = scheduler.add_noise(x0, eps, steps)
+    ours = alpha[:, None] * x0 + process.schedule.sigma((steps + 1) / 1000.0)[:, None] * eps
+    torch.testing.assert_close(told.double(), ours, rtol=1e-4, atol=1e-4)
+    velocity = scheduler.get_velocity(x0, eps, steps)
+    a, s = process.coefficients((steps + 1) / 1000.0, x0)
+    torch.testing.assert_close(convert(eps, told, a, s, noise, v), velocity, rtol=1e-3, atol=1e-3)
+
+
+def test_improved_ddpms_cosine_betas():
+    scheduler = diffusers.DDPMScheduler(num_train_timesteps=100, beta_schedule="squaredcos_cap_v2")
+    ours = torch.tensor(DiscreteSchedule.cosine(100).betas)
+    torch.testing.assert_close(ours, scheduler.betas, rtol=1e-5, atol=0)
+
+
+def test_ddim_trajectory(process):
+    """Fifty steps from the same noise with the same exact denoiser; their arithmetic is single precision."""
+    denoiser = PointDenoiser(two_dimensional(process))
+    scheduler = diffusers.DDIMScheduler(
+        num_train_timesteps=1000, clip_sample=False, timestep_spacing="trailing", set_alpha_to_one=True
+    )
+    scheduler.set_timesteps(50)
+    x = Seeds.range(0, 8).normal((2,), torch.float64)
+    times = torch.cat(((scheduler.timesteps + 1) / 1000.0, torch.zeros(1))).double()
+    ours = walk(ddim(), denoiser, x, times)[-1].x
+    for k, t in zip(scheduler.timesteps, times, strict=False):
+        eps = process.noise_of(x, denoiser(x, t).mean, t)
+        x = scheduler.step(eps, int(k), x).prev_sample
+    torch.testing.assert_close(x, ours, rtol=2e-3, atol=2e-3)
