@@ -171,10 +171,11 @@ def verdicts(candidates: Mapping[str, Any], stand_ins: Mapping[str, Scores]) -> 
             peers = {key: best(candidates, key, PEERS) for key in COMPARED}
             if all(value is not None for value in peers.values()):
                 behind = [COLUMNS[key] for key in COMPARED if _goodness(key, found[key]) <= _goodness(key, peers[key])]
-                text += (
-                    f"; behind the best peer's best in {_listed(behind)}; Fréchet distance "
-                    f"{found['frechet']:.3f} against {peers['frechet']:.3f}, a ratio of "
-                    f"{found['frechet'] / peers['frechet']:.2f}"
+                text += f"; behind the best peer's best in {_listed(behind)}"
+                text += "".join(
+                    f"; {COLUMNS[key]} distance {found[key]:.3f} against the peers' {peers[key]:.3f}, "
+                    f"{found[key] / peers[key]:.2f} of it"
+                    for key in ("frechet", "kernel")
                 )
             lines.append(text + ".")
     return lines
@@ -209,13 +210,13 @@ def markdown(report: Mapping[str, Any]) -> str:
             "# Quality after an equal training budget: 8x8 digits",
             "",
             f"{settings['budget']:g} s of {settings['clock']} time on {settings['threads']} thread(s), seed "
-            f"{settings['seed']}; {settings['count']} samples a row; {report['versions']}. All {report['pictures']} digits "
-            f"are training set and reference. Features: {report['judge']}.",
+            f"{settings['seed']}; {settings['count']} samples a row; {report['versions']}. All {report['pictures']} "
+            f"digits are training set and reference. Features: {report['judge']}.",
             "",
-            "Ideal is 0 for Fréchet and kernel distance, class variation (total variation of the class histogram, by the "
-            "same classifier), missing classes and copied; 1 for precision, recall, density and coverage; 0.5 for the "
-            "two-sample test. Nearest ratio is a sample's distance to its nearest training picture over that between "
-            "training pictures, medians of pixel distances: well below 1 means copying, which is why a Fréchet "
+            "Ideal is 0 for Fréchet and kernel distance, class variation (total variation of the class histogram, by "
+            "the same classifier), missing classes and copied; 1 for precision, recall, density and coverage; 0.5 for "
+            "the two-sample test. Nearest ratio is a sample's distance to its nearest training picture over that "
+            "between training pictures, medians of pixel distances: well below 1 means copying, which is why a Fréchet "
             "distance never stands alone here. The noise floor is real against real. Intervals of 95 % are in "
             "`quality.json`. Made by `python -m benchmarks.quality`.",
             "",

@@ -92,7 +92,7 @@ def train_ours(name: str, budget: Budget, count: int) -> Trained:
     overrides = [OURS[name], f"seed={budget.seed}", f"training.threads={budget.threads}"]
     with tempfile.TemporaryDirectory() as folder:
         fixed, each = _times(overrides, budget, Path(folder))
-        steps = max(1, int(((1 - _SPARE) * budget.seconds - fixed) / each))
+        steps = steps_within(budget.seconds, fixed, each)
         recipe = load("digits", [*overrides, f"training.steps={steps}"])
         run, spent = _train(recipe, budget, Path(folder) / "run")
         denoiser = run.denoiser()
@@ -106,6 +106,11 @@ def train_ours(name: str, budget: Budget, count: int) -> Trained:
     sampler = f"{run.recipe.sampling.sampler['name']} {run.recipe.sampling.steps}"
     drawn = {sampler: Drawn(samples, condition.get("label"), sampling)}
     return Trained(_description(run.recipe), parameters, spent, steps, steps * options.batch, drawn)
+
+
+def steps_within(seconds: float, fixed: float, each: float) -> int:
+    """How many steps of ``each`` seconds fit beside the ``fixed`` ones, a little being kept back; at least one."""
+    return max(1, int(((1 - _SPARE) * seconds - fixed) / each))
 
 
 def _times(overrides: list[str], budget: Budget, folder: Path) -> tuple[float, float]:
@@ -128,7 +133,7 @@ def _description(recipe: Recipe) -> str:
     network, training = recipe.network or {}, recipe.training
     rate = training.learning_rate
     return (
-        f"recipe digits: {network['name']} {'-'.join(map(str, network['widths']))}, {recipe.process['schedule']['name']} "
-        f"schedule, AdamW {rate['peak']:g} {rate['name']}, batch {training.batch}, power-function average"
-        + ("; by class" if recipe.conditional else "")
+        f"recipe digits: {network['name']} {'-'.join(map(str, network['widths']))}, "
+        f"{recipe.process['schedule']['name']} schedule, AdamW {rate['peak']:g} {rate['name']}, "
+        f"batch {training.batch}, power-function average" + ("; by class" if recipe.conditional else "")
     )

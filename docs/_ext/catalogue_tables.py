@@ -8,7 +8,7 @@ from unstir.core.catalogue import KINDS, Entry, entries
 
 
 class Catalogue(SphinxDirective):
-    """Sections with name, summary and source of every entry, each name linked to where it is described."""
+    """Sections with name, summary and source of every entry, each name linked to its description."""
 
     def run(self) -> list[nodes.Node]:
         return self.parse_text_to_nodes("\n".join(_lines()), allow_section_headings=True)
@@ -29,13 +29,12 @@ def _lines() -> list[str]:
 
 def _row(entry: Entry) -> tuple[str, str, str]:
     module, _, attribute = entry.target.partition(":")
-    name = f":py:obj:`{entry.name} <{module}.{attribute}>`" if _is_documented(entry) else f"``{entry.name}``"
-    return name, entry.summary, entry.source
-
-
-def _is_documented(entry: Entry) -> bool:
-    """Objects such as formats are described in their module's text, which has no address of its own."""
-    return entry.target.startswith("unstir.") and callable(entry.load())
+    if not module.startswith("unstir."):  # a recipe, or a package outside
+        return f"``{entry.name}``", entry.summary, entry.source
+    if callable(entry.load()):
+        return f":py:obj:`{entry.name} <{module}.{attribute}>`", entry.summary, entry.source
+    # formats and domains are objects, which their module's text describes
+    return f":py:mod:`{entry.name} <{module}>`", entry.summary, entry.source
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

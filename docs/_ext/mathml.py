@@ -18,7 +18,7 @@ _FUNCTION = r"\\(log|exp|cos|sin|tan|min|max)(?![a-zA-Z])"
 
 
 def _plain(tex: str) -> str:
-    r"""LaTeX as docutils reads it: ``\frac12`` with its braces, ``\Big(`` as a delimiter, thin spaces about ``\log``."""
+    r"""LaTeX as docutils reads it: braces for ``\frac12``, ``\Big(`` as a delimiter, thin spaces about ``\log``."""
     tex = re.sub(r"(\\[td]?frac)\s*([^\W_])", r"\1{\2}", tex)
     tex = re.sub(r"(\\[td]?frac\{[^{}]*\})\s*([^\W_])", r"\1{\2}", tex)
     tex = re.sub(rf"(?<=[\w)}}])\s*{_FUNCTION}", r"\\,\\\1", tex)

@@ -152,12 +152,15 @@ def test_an_outside_package_joins_through_an_entry_point(tmp_path, monkeypatch):
     metadata = tmp_path / "outsider-1.0.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: outsider\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text("[unstir.schedules]\nspiral = outsider:Spiral\n")
+    (metadata / "entry_points.txt").write_text(
+        "[unstir.schedules]\nspiral = outsider:Spiral\ncosine = outsider:Spiral\n"
+    )
     monkeypatch.syspath_prepend(str(tmp_path))
     entry = find("schedules", "spiral")
     assert "outsider" in entry.summary
     assert build("schedules", {"name": "spiral", "turns": 5}).turns == 5
-    assert "cosine" in entries("schedules")
+    assert build("schedules", "cosine") == CosineSchedule(), "a name of ours cannot be taken over"
+    assert build("schedules", "outsider/cosine").turns == 2
 
 
 def test_build_takes_names_options_and_given_arguments():

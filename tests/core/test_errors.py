@@ -1,5 +1,7 @@
 """Errors say what was seen, what is allowed and what to do."""
 
+import pickle
+
 import pytest
 
 from unstir.core.errors import InputError, NonFiniteError, NotInstalledError, UnstirError, suggest, unknown
@@ -37,3 +39,9 @@ def test_a_missing_package_is_named_with_the_extra_that_brings_it():
 def test_errors_can_be_caught_as_unstirs_and_as_pythons(kind, builtin):
     assert issubclass(kind, UnstirError)
     assert issubclass(kind, builtin)
+
+
+def test_errors_survive_the_way_back_from_a_worker_process():
+    error = NotInstalledError("zarr", "arrays", "reading Zarr")
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is NotInstalledError and str(again) == str(error)

@@ -59,6 +59,19 @@ def test_words_are_philox_of_the_documented_counter():
             assert torch.equal(words[row, 4 * block : 4 * block + 4], expected[: 10 - 4 * block])
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_normals_are_box_and_mullers_of_the_words(dtype):
+    """sqrt(-2 ln u) (cos, sin)(2 pi u'); the statistics below would not see an angle of 1.99 pi."""
+    seeds = Seeds.range(6, 50).at("pairs")
+    if dtype == torch.float64:
+        first, second = seeds.uniform((2, 4)).numpy().swapaxes(0, 1)
+    else:
+        first, second = np.moveaxis((seeds.words(8).numpy().reshape(50, 4, 2) + 0.5) / 2.0**32, 2, 0)
+    radius, angle = np.sqrt(-2 * np.log(first)), 2 * np.pi * second
+    expected = np.stack((radius * np.cos(angle), radius * np.sin(angle)), -1).reshape(50, 8)
+    torch.testing.assert_close(seeds.normal((8,), dtype).double(), torch.from_numpy(expected), rtol=1e-6, atol=1e-7)
+
+
 def draws(seeds, shape):
     yield seeds.words(7)
     for dtype in FLOATS:

@@ -37,6 +37,7 @@ def test_overrides_reach_every_depth_and_keep_their_types():
             "sampling.sampler=ddim",
             "data.range=[0, 16]",
             "seed=3",
+            "training.weight_decay=1e-3",
         ],
     )
     assert recipe.training.steps == 7
@@ -44,6 +45,7 @@ def test_overrides_reach_every_depth_and_keep_their_types():
     assert recipe.sampling.sampler == {"name": "ddim", "eta": 0.0}
     assert recipe.data["range"] == [0, 16]
     assert recipe.seed == 3
+    assert recipe.training.weight_decay == 0.001
 
 
 def test_a_recipe_extends_another_one_and_replaces_a_renamed_part_whole(tmp_path):

@@ -24,18 +24,29 @@ SCRIPT = Path(train_in_parallel.__file__)
 STEPS = 30
 
 
-def run_two(folder, parallel, steps=STEPS):
-    """Trains with two processes; what each of them noted at the end."""
+def run_two(folder, *jobs):
+    """Trains with two processes."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     done = subprocess.run(
-        [*command, SCRIPT, folder, parallel, str(steps)],
+        [*command, SCRIPT, folder, *jobs],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=240,
     )
     assert done.returncode == 0, done.stderr[-4000:]
+
+
+def noted(folder):
+    """What each of the two processes noted at the end."""
     return [json.loads((folder / f"process-{rank}.json").read_text()) for rank in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("together")
+    run_two(folder, f"ddp={STEPS}", f"fsdp={STEPS - 12}")
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -56,27 +67,28 @@ def check_agrees(folder, alone):
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
-def test_replicas_agree_with_one_process(tmp_path, alone):
-    first, second = run_two(tmp_path, "ddp")
+def test_replicas_agree_with_one_process(together, alone):
+    first, second = noted(together / "ddp")
     assert first == second and first["kinds"] == ["Parameter"]
     assert len(set(first["levels"])) > 10  # the adaptive levels have learned, the same on both
-    check_agrees(tmp_path, alone)
+    check_agrees(together / "ddp", alone)
 
 
-def test_shards_agree_with_one_process_and_one_may_go_on_alone(tmp_path, alone):
-    first, second = run_two(tmp_path, "fsdp", STEPS - 12)
+def test_shards_agree_with_one_process_and_one_may_go_on_alone(together, alone):
+    folder = together / "fsdp"
+    first, second = noted(folder)
     assert first == second and first["kinds"] == ["DTensor"]
-    assert latest(tmp_path).state["processes"] == 2
-    result = train_in_parallel.run(tmp_path, "ddp", STEPS)
+    assert latest(folder).state["processes"] == 2
+    result = train_in_parallel.run(folder, "ddp", STEPS)
     assert result.resumed_from == STEPS - 12
-    check_agrees(tmp_path, alone)
+    check_agrees(folder, alone)
 
 
 @pytest.mark.slow
 def test_two_may_go_on_with_what_one_began(tmp_path, alone):
-    train_in_parallel.run(tmp_path, "ddp", 12)
-    run_two(tmp_path, "fsdp")
-    check_agrees(tmp_path, alone)
+    train_in_parallel.run(tmp_path / "fsdp", "ddp", 12)
+    run_two(tmp_path, f"fsdp={STEPS}")
+    check_agrees(tmp_path / "fsdp", alone)
 
 
 def test_a_weight_of_the_denoiser_itself_cannot_be_sharded(monkeypatch):

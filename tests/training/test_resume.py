@@ -67,15 +67,25 @@ def test_killed_again_and_again_it_ends_the_same(tmp_path, untouched):
     assert list(tmp_path.rglob(".unfinished-*"))
     # renames after step 7 (one checkpoint each, a snapshot at 12): the sixth is the checkpoint of step 12
     assert kill_at(tmp_path, "rename", 6).step == 11
-    assert kill_at(tmp_path, "write", "state.json", 10).step > 11
     with (tmp_path / "progress.jsonl").open("a") as file:
         file.write('{"step": 20, "los')  # a line that a kill cut short
     train_and_wait.run(tmp_path)
     check_equal(tmp_path, untouched)
 
 
-def test_killed_before_the_first_checkpoint_it_begins_anew(tmp_path, untouched):
-    assert kill_at(tmp_path, "write", "weights.safetensors", 1) is None
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["weights", "levels", "average-0.100"])
+def test_killed_before_the_first_checkpoint_it_begins_anew(tmp_path, untouched, name):
+    assert kill_at(tmp_path, "write", f"{name}.safetensors", 1) is None
+    train_and_wait.run(tmp_path)
+    check_equal(tmp_path, untouched)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [3, 6, 7, 20])
+def test_killed_in_the_middle_of_a_state_it_ends_the_same(tmp_path, untouched, count):
+    """Snapshots have one, too: the sixth is that of step 6's snapshot, the seventh that of its checkpoint."""
+    assert kill_at(tmp_path, "write", "state.json", count).step == count - 1 - count // 7
     train_and_wait.run(tmp_path)
     check_equal(tmp_path, untouched)
 

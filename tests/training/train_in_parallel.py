@@ -1,4 +1,4 @@
-"""A training to be started by ``torchrun``. Arguments: folder, ddp or fsdp, steps."""
+"""Trainings to be started by ``torchrun``. Arguments: folder, and for each training ddp=STEPS or fsdp=STEPS."""
 
 import json
 import os
@@ -37,7 +37,9 @@ def evaluate(denoiser, step):
 
 def main():
     torch.set_num_threads(1)
-    folder, parallel, steps = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    folder, jobs = Path(sys.argv[1]), sys.argv[2:]
+    if len(jobs) > 1:  # the group is then the caller's, and a training leaves it open
+        torch.distributed.init_process_group("gloo")
     sessions = []
     started = Session.__init__
 
@@ -46,17 +48,20 @@ def main():
         sessions.append(self)
 
     Session.__init__ = note
-    result = run(folder, parallel, steps)
-    (folder / f"process-{os.environ['RANK']}.json").write_text(
-        json.dumps(
-            {
-                "levels": sessions[0].levels.squares.tolist(),
-                "loss": result.loss,
-                "evaluation": result.evaluation,
-                "kinds": sorted({type(weight).__name__ for weight in sessions[0].weights.values()}),
-            }
-        )
-    )
+    for job in jobs:
+        parallel, _, steps = job.partition("=")
+        result = run(folder / parallel, parallel, int(steps))
+        noted = {
+            "levels": sessions[-1].levels.squares.tolist(),
+            "loss": result.loss,
+            "evaluation": result.evaluation,
+            "kinds": sorted({type(weight).__name__ for weight in sessions[-1].weights.values()}),
+        }
+        (folder / parallel / f"process-{os.environ['RANK']}.json").write_text(json.dumps(noted))
+    if len(jobs) > 1:
+        assert torch.distributed.is_initialized()
+        torch.distributed.destroy_process_group()
+    assert not torch.distributed.is_initialized()
 
 
 if __name__ == "__main__":

@@ -89,7 +89,8 @@ def entries(kind: str) -> Mapping[str, Entry]:
             if path != home / "__init__.py" and not others & {path.with_suffix(""), path.parent}
             for entry in _read(kind, path)
         ]
-    found += [_outside(kind, point) for point in entry_points(group=f"unstir.{kind}")]
+    taken = {entry.name for entry in found}
+    found += [_outside(kind, point, taken) for point in entry_points(group=f"unstir.{kind}")]
     return {entry.name: entry for entry in sorted(found, key=lambda entry: entry.name)}
 
 
@@ -179,10 +180,12 @@ def _read(kind: str, path: Path) -> list[Entry]:
     public: list[str] = []
     documented: dict[str, str] = {}
     for node in tree.body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            if node.targets[0].id == "__all__":
-                public = ast.literal_eval(node.value)
-            documented[node.targets[0].id] = ast.get_docstring(tree) or ""
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            if isinstance(target, ast.Name) and node.value is not None:
+                if target.id == "__all__":
+                    public = ast.literal_eval(node.value)
+                documented[target.id] = ast.get_docstring(tree) or ""
         elif isinstance(node, ast.ClassDef | ast.FunctionDef):
             documented[node.name] = ast.get_docstring(node) or ""
     relative = path.relative_to(_ROOT.parent).with_suffix("")
@@ -204,6 +207,13 @@ def _read_recipe(path: Path) -> Entry:
     return Entry("recipes", path.stem, first.lstrip("# "), "", str(path))
 
 
-def _outside(kind: str, point: Any) -> Entry:
+def _outside(kind: str, point: Any, taken: Collection[str]) -> Entry:
+    """An entry of another package; it cannot take a name of ours, and is then called ``package/name``."""
     package = point.dist.name if point.dist else "outside"
-    return Entry(kind, point.name, f"from the package {package}", "", point.value)
+    return Entry(
+        kind,
+        f"{package}/{point.name}" if point.name in taken else point.name,
+        f"from the package {package}",
+        "",
+        point.value,
+    )

@@ -20,6 +20,10 @@ class NotInstalledError(UnstirError, ImportError):
             f"{purpose} needs the package {package!r}, which is not installed; "
             f"install it with `pip install 'unstir[{extra}]'`"
         )
+        self._told = (package, extra, purpose)
+
+    def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
+        return type(self), self._told  # so that it can come back from a worker process
 
 
 class NonFiniteError(UnstirError, ArithmeticError):

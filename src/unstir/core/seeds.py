@@ -122,16 +122,19 @@ class Seeds:
 
 def philox(counter: Sequence[Tensor], key: tuple[int, int]) -> tuple[Tensor, ...]:
     """Philox4x32-10 of four int64 tensors that hold 32-bit words; returns four such tensors."""
-    a, b, c, d = counter
+    # the words 0 and 2, which are multiplied, and 1 and 3, which are not, go two by two: half as many operations
+    multiplied, added = torch.stack((counter[0], counter[2])), torch.stack((counter[1], counter[3]))
+    pair = (2,) + (1,) * counter[0].ndim
+    multipliers = multiplied.new_tensor(_MULTIPLIERS).reshape(pair)
     low, high = key
+    keys = []
     for _ in range(_ROUNDS):
-        # the 64-bit product wraps into the sign bit; shift and mask recover its upper word
-        first, second = a * _MULTIPLIERS[0], c * _MULTIPLIERS[1]
-        a, b, c, d = (
-            ((second >> 32) & _WORD) ^ b ^ low,
-            second & _WORD,
-            ((first >> 32) & _WORD) ^ d ^ high,
-            first & _WORD,
-        )
+        keys.append((low, high))
         low, high = (low + _WEYL[0]) & _WORD, (high + _WEYL[1]) & _WORD
-    return a, b, c, d
+    for round_key in multiplied.new_tensor(keys).reshape(_ROUNDS, *pair):
+        product = multiplied * multipliers
+        # the 64-bit product wraps into the sign bit; shift and mask recover its upper word
+        upper = (product >> 32).bitwise_and_(_WORD).flip(0)
+        multiplied = upper.bitwise_xor_(added).bitwise_xor_(round_key)
+        added = product.bitwise_and_(_WORD).flip(0)
+    return multiplied[0], added[0], multiplied[1], added[1]

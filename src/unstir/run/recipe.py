@@ -7,6 +7,7 @@ another recipe. Nothing in a recipe is executed.
 
 import copy
 import dataclasses
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,7 +113,7 @@ def _read(source: str | Path | Mapping[str, Any]) -> dict[str, Any]:
                 f"{path}: there is no such recipe file; `unstir list recipes` shows those that are built in"
             )
         try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+            values = _yaml(path.read_text(encoding="utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise InputError(f"{path}: not a YAML file: {error}") from error
         if not isinstance(values, dict):
@@ -122,6 +123,18 @@ def _read(source: str | Path | Mapping[str, Any]) -> dict[str, Any]:
         base = _read(values.pop("extends"))
         return _merged(base, values)
     return values
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 as PyYAML reads it, but 1e-3 is a number, as everybody expects."""
+
+
+_SHORT_FLOAT = re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$")
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _SHORT_FLOAT, list("-+0123456789"))
+
+
+def _yaml(text: str) -> Any:
+    return yaml.load(text, Loader=_Loader)
 
 
 def _merged(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,7 +154,7 @@ def _override(values: dict[str, Any], override: str) -> None:
     if not equals or not key.strip():
         raise InputError(f"an override is written key=value, e.g. training.steps=500; seen {override!r}")
     try:
-        value = yaml.safe_load(text)
+        value = _yaml(text)
     except yaml.YAMLError as error:
         raise InputError(f"{override!r}: the value is not YAML: {error}") from error
     *parents, last = key.strip().split(".")
@@ -188,6 +201,7 @@ def _resolved_parts(recipe: Recipe) -> dict[str, Any]:
     )
     sampling = dataclasses.replace(recipe.sampling, sampler=sampler, grid=grid)
     options = recipe.training
+    assert not isinstance(options.learning_rate, int | float)  # the options themselves make a specification of it
     training = dataclasses.replace(
         options,
         learning_rate=resolve("learning_rates", options.learning_rate),
