@@ -22,6 +22,16 @@ def test_a_folder_of_another_recipe_is_refused_by_the_keys_that_differ(tmp_path)
     run.start(recipe())
     with pytest.raises(InputError, match=r"seed: 0 -> 1.*--folder"):
         run.start(recipe(seed=1))
+    with pytest.raises(InputError, match="training.batch: 256 -> 8"):
+        run.start(recipe(training={"batch": 8}))
+
+
+def test_what_the_weights_do_not_depend_on_may_change(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    run.start(recipe())
+    changed = recipe(training={"steps": 20_000, "device": "cpu"}, sampling={"steps": 5})
+    run.start(changed)
+    assert run.recipe() == changed
 
 
 def test_what_is_no_run_says_how_to_make_one(tmp_path):

@@ -1,5 +1,6 @@
 """The verbs of the command line."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -106,12 +107,11 @@ def list_entries(
     kind: Annotated[str | None, typer.Argument(help="One kind, such as samplers; all by default.")] = None,
 ) -> None:
     """List recipes, samplers, schedules, networks and all other parts by name."""
-    from rich.console import Console
     from rich.table import Table
 
     from unstir.core.catalogue import KINDS, entries
 
-    console = Console()
+    console = _console()
     for chosen in [kind] if kind else KINDS:
         table = Table(title=f"{chosen}: {KINDS.get(chosen, '')}", title_justify="left", box=None, header_style="dim")
         table.add_column("name", style="bold", no_wrap=True)
@@ -147,6 +147,13 @@ def _train(recipe: Any, folder: Path | None) -> Path | None:
     return trained.path
 
 
+def _console() -> Any:
+    """The terminal at its width; a file or a pipe at a width that tables are at ease with."""
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=140)
+
+
 def _conditions(pairs: list[str]) -> dict[str, Any]:
     import yaml
 
@@ -162,7 +169,6 @@ def _conditions(pairs: list[str]) -> dict[str, Any]:
 
 
 def _print_results(metrics: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     results = metrics["results"]
@@ -176,4 +182,4 @@ def _print_results(metrics: dict[str, Any]) -> None:
         values = [result["value"], result["floor"]["value"], *(result["baselines"].get(name) for name in stand_ins)]
         figures = ["" if value is None else f"{value:.3g}" for value in values]
         table.add_row(result["metric"], *figures, result["better"])
-    Console().print(table)
+    _console().print(table)

@@ -199,7 +199,7 @@ def _read(kind: str, path: Path) -> list[Entry]:
 def _summary(docstring: str) -> tuple[str, str]:
     paragraphs = [" ".join(part.split()) for part in docstring.split("\n\n")]
     sources = [part.removeprefix("Reference:").strip() for part in paragraphs if part.startswith("Reference:")]
-    return paragraphs[0], " ".join(sources)
+    return paragraphs[0].replace("``", ""), " ".join(sources)
 
 
 def _read_recipe(path: Path) -> Entry:

@@ -31,8 +31,9 @@ class Belief(Protocol):
 
 @dataclass(frozen=True)
 class GaussianProcess:
-    r"""Gaussian noise on continuous data, by any schedule: :math:`x_t = \alpha_t x_0 + \sigma_t \epsilon`.
+    r"""Gaussian noise on continuous data, by any schedule.
 
+    :math:`x_t = \alpha_t x_0 + \sigma_t \epsilon` with standard normal :math:`\epsilon`.
     VP, VE, sub-VP and straight flow are schedules of this one process. Times have the shape () or
     (batch,); states (batch, ...). ``mask`` is boolean of shape (batch, n), True where a padded set has an
     element; padded places are kept at zero.

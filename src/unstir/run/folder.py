@@ -11,6 +11,7 @@ import numpy as np
 
 from unstir.core.errors import InputError
 from unstir.run.recipe import Recipe, load
+from unstir.training.options import FREE_ON_RESUME
 
 
 @dataclass(frozen=True)
@@ -44,15 +45,18 @@ class RunFolder:
         return load(self.recipe_file)
 
     def start(self, recipe: Recipe) -> None:
-        """Makes the folder for this recipe; one that holds a run of another recipe is refused."""
+        """Makes the folder for this recipe; one whose weights come from another recipe is refused.
+
+        What the weights do not depend on (how to sample and judge, how long to go on, where to compute) may
+        change, and the folder's recipe then does.
+        """
         if self.recipe_file.exists():
-            changed = differences(self.recipe().to_dict(), recipe.to_dict())
+            changed = differences(_binding(self.recipe()), _binding(recipe))
             if changed:
                 raise InputError(
                     f"{self.path} holds a run of another recipe ({'; '.join(changed[:4])}); "
                     "name another folder with --folder, or remove this one"
                 )
-            return
         self.path.mkdir(parents=True, exist_ok=True)
         write_text(self.recipe_file, recipe.to_yaml())
 
@@ -69,6 +73,14 @@ class RunFolder:
             raise InputError(f"{path}: missing; has this run been trained? (`unstir train`)") from None
         except json.JSONDecodeError as error:
             raise InputError(f"{path}: not readable as JSON: {error}") from error
+
+
+def _binding(recipe: Recipe) -> dict[str, Any]:
+    """What of a recipe the weights of a run depend on."""
+    values = recipe.to_dict()
+    training = {key: value for key, value in values["training"].items() if key not in FREE_ON_RESUME}
+    free = ("name", "sampling", "evaluation")
+    return {**{key: value for key, value in values.items() if key not in free}, "training": training}
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

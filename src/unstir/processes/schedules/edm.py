@@ -13,10 +13,10 @@ __all__ = ["EDMSchedule"]
 
 @dataclass(frozen=True)
 class EDMSchedule(Schedule):
-    r"""Variance exploding with :math:`\sigma_t = \sigma_{max} t^\rho`, so that even times are EDM's spacing.
+    r"""Variance exploding, time warped by a power so that even times are EDM's spacing.
 
-    EDM's own time is sigma itself; unit time is warped by the power rho here, which makes a uniform grid
-    the spacing of EDM with sigma_min = 0. Sigmas are in the units of the data.
+    :math:`\sigma_t = \sigma_{max} t^\rho`. EDM's own time is sigma itself; the warp of unit time makes a
+    uniform grid the spacing of EDM with sigma_min = 0. Sigmas are in the units of the data.
 
     Reference: Karras, Aittala, Aila, Laine, Elucidating the design space of diffusion models (2022), eq. 5.
     """

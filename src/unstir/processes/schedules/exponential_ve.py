@@ -15,10 +15,10 @@ __all__ = ["ExponentialVESchedule"]
 
 @dataclass(frozen=True)
 class ExponentialVESchedule(Schedule):
-    r"""Variance exploding, the noise growing by equal factors: :math:`\sigma_t^2 = \sigma_{min}^2 (q^{2t} - 1)`.
+    r"""Variance exploding, the noise growing by equal factors.
 
-    :math:`q = \sigma_{max}/\sigma_{min}`. The one subtracted makes time 0 exactly clean, as the SDE says;
-    sigmas are in the units of the data.
+    :math:`\sigma_t^2 = \sigma_{min}^2 (q^{2t} - 1)` with :math:`q = \sigma_{max}/\sigma_{min}`. The one
+    subtracted makes time 0 exactly clean, as the SDE says; sigmas are in the units of the data.
 
     Reference: Song et al., Score-based generative modeling through SDEs (2021), eq. 30-31.
     """

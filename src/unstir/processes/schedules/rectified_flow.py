@@ -13,10 +13,10 @@ __all__ = ["RectifiedFlowSchedule"]
 
 @dataclass(frozen=True)
 class RectifiedFlowSchedule(Schedule):
-    r"""The straight line from data to noise: :math:`\alpha_t = 1 - t,\ \sigma_t = t`, with a shift of time.
+    r"""The straight line from data to noise, with a shift of time.
 
-    ``shift`` s > 1 spends more of the time at high noise, as large pictures need:
-    :math:`t \to s t/(1+(s-1)t)`, which lowers the log-SNR by 2 log s.
+    :math:`\alpha_t = 1 - t,\ \sigma_t = t`. ``shift`` s > 1 spends more of the time at high noise, as large
+    pictures need: :math:`t \to s t/(1+(s-1)t)`, which lowers the log-SNR by 2 log s.
 
     Reference: Liu, Gong, Liu, Flow straight and fast (2022); Lipman et al., Flow matching (2023), eq. 22;
     Esser et al., Scaling rectified flow transformers (2024), eq. 23.

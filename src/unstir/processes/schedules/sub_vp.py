@@ -13,9 +13,9 @@ __all__ = ["SubVPSchedule"]
 
 @dataclass(frozen=True)
 class SubVPSchedule(Schedule):
-    r"""Linear noise rate with a variance below that of VP: :math:`\sigma = 1 - \alpha^2`, for likelihoods.
+    r"""Linear noise rate with a variance below that of VP, for likelihoods.
 
-    :math:`\alpha = e^{-B/2}` with the same integrated rate B(t) as ``linear-vp``.
+    :math:`\sigma = 1 - \alpha^2` and :math:`\alpha = e^{-B/2}` with the same integrated rate B(t) as ``linear-vp``.
 
     Reference: Song et al., Score-based generative modeling through SDEs (2021), eq. 14 and 29.
     """
