@@ -21,7 +21,6 @@ SMALL = (
     "sampling.count=40",
     "sampling.batch=20",
     "evaluation.calls=[1]",
-    "evaluation.curve_count=20",
     "evaluation.replicates=5",
 )
 

@@ -24,7 +24,7 @@ RECIPE = {
         "compile": "auto",
     },
     "sampling": {"sampler": {"name": "heun"}, "grid": {"name": "karras"}, "steps": 18, "count": 1000, "average": None},
-    "evaluation": {"calls": [3, 5, 9, 17, 35, 71], "curve_count": 500},
+    "evaluation": {"calls": [3, 5, 9, 17, 35, 71]},
     "seed": 0,
 }
 PROVENANCE = {
@@ -103,6 +103,7 @@ def the_metrics():
             "sampler": sampler,
             "steps": steps,
             "calls": n,
+            "count": 500,
             "frechet": 0.3 + a / n**1.6,
             "kernel": 0.01 + a / n**2,
             "coverage": 0.88 - 0.1 * a / n,

@@ -81,7 +81,7 @@ def calls(run: Run) -> Html:
         told = f"{title_of(name)}: {listed(ends)}"
         chart = calls_figure(points, name, run.results.get(name), (3.35, 2.5) if len(names) > 2 else (4.6, 2.9))
         drawn.append(inline_svg(chart, f"calls-{name}", told))
-    count = points[0].get("count") or (run.recipe.get("evaluation") or {}).get("curve_count")
+    count = points[0].get("count")
     note = (
         f"Measured with {number(count)} samples a point; with fewer samples the Fréchet distance comes out higher."
         if count

@@ -133,7 +133,8 @@ def _quality_by_calls(
     from tqdm import tqdm
 
     options, recipe = run.recipe.evaluation, run.recipe
-    seeds = Seeds.range(recipe.seed, options.curve_count)
+    count = min(recipe.sampling.count, options.curve_limit)
+    seeds = Seeds.range(recipe.seed, count)
     condition = training_conditions(run.data, seeds) if run.conditional else {}
     chosen = [recipe.sampling.sampler]
     if recipe.sampling.sampler["name"] != "ddim":
@@ -146,7 +147,8 @@ def _quality_by_calls(
             drawn = run.draw(denoiser, seeds, condition, sampler=specification, steps=steps)
             samples = network.describe(drawn, condition.get("label"))
             values = {name: build("metrics", name).measure(samples, reference, seeds).value for name in _CURVE_METRICS}
-            curve.append({"sampler": specification["name"], "steps": steps, "calls": _calls(sampler, steps), **values})
+            point = {"sampler": specification["name"], "steps": steps, "calls": _calls(sampler, steps), "count": count}
+            curve.append({**point, **values})
     return curve
 
 

@@ -17,6 +17,7 @@ from unstir.domains.base import Domain, EncodedData
 from unstir.run.recipe import NETWORK_GIVEN, Recipe
 
 _MEASURED_ROWS = 4096
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # the golden ratio's fraction of 2^64
 
 
 def domain_of(recipe: Recipe) -> Domain:
@@ -80,18 +81,19 @@ def make_denoiser(
 
 
 def training_conditions(data: EncodedData, seeds: Seeds, device: torch.device | str = "cpu") -> dict[str, Tensor]:
-    """Conditions for samples as the data has them: each row's is used once before any is used twice.
+    """Conditions for samples as the data has them, spread evenly over the data.
 
-    Sample number n takes the row at place n mod N of a permutation of the rows that belongs to n // N, so
-    a sample's condition, too, is the same whichever others are drawn beside it.
+    Sample number n takes the condition of the row at the share frac(u + n * golden ratio) of the data, sorted
+    by label where there are labels. So any run of samples meets the classes in the data's proportions, to
+    within a few samples, and a sample's condition is the same whichever others are drawn beside it.
     """
     if not set(data.conditions) - {"augment"}:
         return {}
-    rows = np.empty(len(seeds), dtype=np.int64)
-    numbers = seeds.samples.cpu().numpy()
-    for epoch in np.unique(numbers // len(data)):
-        order = Seeds.range(seeds.seed, 1).at("condition", int(epoch)).generator().permutation(len(data))
-        chosen = numbers // len(data) == epoch
-        rows[chosen] = order[numbers[chosen] % len(data)]
+    labels = getattr(data, "labels", None)
+    order = np.arange(len(data)) if labels is None else np.argsort(labels, kind="stable")
+    shift = Seeds.range(seeds.seed, 1).at("condition").words(2)[0].tolist()
+    # fractions of one as 64-bit integers, which wrap around by themselves
+    place = seeds.samples.cpu().numpy().astype(np.uint64) * _GOLDEN + np.uint64(shift[0] << 32 | shift[1])
+    rows = order[((place >> np.uint64(11)).astype(np.float64) * 2.0**-53 * len(data)).astype(np.int64)]
     _, condition = data.batch(rows)
     return {name: values.to(device) for name, values in condition.items() if name != "augment"}

@@ -49,7 +49,7 @@ class EvaluationOptions:
     """How samples are judged.
 
     ``metrics`` names them (null: the domain's own), ``calls`` are the numbers of network calls at which
-    quality is measured for the report's curve, with ``curve_count`` samples each; ``reference_limit``
+    quality is measured for the report's curve, with at most ``curve_limit`` samples each; ``reference_limit``
     bounds how many rows of the data the samples are compared with. ``held_out`` names data that the model
     does not see, like the recipe's ``data``; it is measured in the samples' place. ``replicates`` are the
     bootstrap's.
@@ -58,7 +58,7 @@ class EvaluationOptions:
     metrics: list[Any] | None = None
     calls: list[int] = field(default_factory=lambda: [3, 5, 9, 17, 35])
     held_out: Spec | None = None
-    curve_count: int = 500
+    curve_limit: int = 1000
     reference_limit: int = 10000
     replicates: int = 200
 
