@@ -22,7 +22,7 @@ def test_a_folder_of_another_recipe_is_refused_by_the_keys_that_differ(tmp_path)
     run.start(recipe())
     with pytest.raises(InputError, match=r"seed: 0 -> 1.*--folder"):
         run.start(recipe(seed=1))
-    with pytest.raises(InputError, match="training.batch: 256 -> 8"):
+    with pytest.raises(InputError, match=r"training\.batch: 256 -> 8"):
         run.start(recipe(training={"batch": 8}))
 
 
