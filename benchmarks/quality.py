@@ -10,7 +10,7 @@ calls (``--only azula``): results of earlier calls with the same settings are ke
 import argparse
 import json
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -109,8 +109,13 @@ def _kept(found: Result) -> dict[str, Any]:
     return {"value": found.value, "interval": list(found.interval)}
 
 
-def compare(names: Iterable[str], budget: Budget, task: Task, replicates: int, known: dict[str, Any]) -> dict[str, Any]:
-    """Trains and scores the candidates, ours first: the peers get no less time than ours have spent."""
+def compare(
+    names: Iterable[str], budget: Budget, task: Task, replicates: int, known: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """Trains and scores the candidates, ours first: the peers get no less time than ours have spent.
+
+    Yields, after each of them, all that are known so far.
+    """
     candidates = dict(known)
     for name in sorted(names, key=lambda name: name not in OURS):
         print(f"training: {name}", flush=True)
@@ -120,13 +125,12 @@ def compare(names: Iterable[str], budget: Budget, task: Task, replicates: int, k
             longest = max((candidates[ours]["seconds"] for ours in OURS if ours in candidates), default=0.0)
             allowed = replace(budget, seconds=max(budget.seconds, longest))
             trained = train_peer(name, allowed, task.pictures, task.labels, task.asked(budget.seed))
-        candidates[name] = _record(
-            trained, {key: task.scores(drawn, budget.seed, replicates) for key, drawn in trained.drawn.items()}
-        )
-        for sampler, found in candidates[name]["samplers"].items():
+        scores = {sampler: task.scores(drawn, budget.seed, replicates) for sampler, drawn in trained.drawn.items()}
+        candidates[name] = _record(trained, scores)
+        for sampler, found in scores.items():
             line = ", ".join(f"{key} {value['value']:.3f}" for key, value in found["metrics"].items())
             print(f"{name} ({sampler}): {line}", flush=True)
-    return {name: candidates[name] for name in (*OURS, *PEERS) if name in candidates}
+        yield {name: candidates[name] for name in (*OURS, *PEERS) if name in candidates}
 
 
 def _record(trained: Trained, samplers: Mapping[str, Any]) -> dict[str, Any]:
@@ -264,7 +268,6 @@ def run(
     }
     known = _known(folder / "quality.json", settings)
     task = Task.make(count, judge_steps)
-    candidates = compare([name for name in names if name not in missing], budget, task, replicates, known)
     report = {
         "settings": settings,
         "versions": _versions(),
@@ -272,13 +275,21 @@ def run(
         "judge": task.judge.description,
         "judge_sha256": task.judge.digest,
         "stand_ins": task.stand_ins(budget.seed),
-        "candidates": candidates,
+        "candidates": known,
         "missing": missing,
     }
+    # written after each candidate, since the whole takes the better part of an hour
+    for candidates in compare([name for name in names if name not in missing], budget, task, replicates, known):
+        report["candidates"] = candidates
+        _write(report, folder)
+    _write(report, folder)
+    return report
+
+
+def _write(report: Mapping[str, Any], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "quality.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     (folder / "quality.md").write_text(markdown(report), encoding="utf-8")
-    return report
 
 
 def _known(path: Path, settings: Mapping[str, Any]) -> dict[str, Any]:

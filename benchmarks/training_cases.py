@@ -46,8 +46,8 @@ class Ours(Case):
     """unstir: U-Net on 2x2 patches, EDM preconditioning and weighting, addressed draws."""
 
     package = "unstir"
-    options: ClassVar[dict[str, Any]] = {"name": "unet", "widths": [64, 128, 224], "blocks": [1, 2, 2], "patch": 2}
-    description = "UNet, 2x2 patches, widths 64-128-224, 1-2-2 blocks; EDM loss, draws addressed by sample"
+    options: ClassVar[dict[str, Any]] = {"name": "unet", "widths": [96, 160, 192], "blocks": [1, 1, 2], "patch": 2}
+    description = "UNet, 2x2 patches, widths 96-160-192, 1-1-2 blocks; EDM loss, draws addressed by sample"
 
     def build(self, channels: int, size: int) -> nn.Module:
         from unstir.core.catalogue import build

@@ -127,7 +127,8 @@ class UNet(nn.Module):
             h = crop(depth_to_space(self.up[level](h), 2), shortcut.shape[2:]) + self.shortcut[level](shortcut)
             h = self.decoder[level](h, embedding)
         shift, scale = self.modulation(embedding).chunk(2, dim=1)
-        h = self.head(F.silu(modulate(normalise(h, self.normalisation), shift, scale)))
+        # linear from here on: at low noise the output is a filter of the input, which SiLU would have to undo
+        h = self.head(modulate(normalise(h, self.normalisation), shift, scale))
         return crop(depth_to_space(h, self.patch), x.shape[2:]).to(x.dtype)
 
     def _check(

@@ -36,6 +36,7 @@ class Run:
 
     @property
     def name(self) -> str:
+        """The recipe's name, or the folder's where it has none."""
         return str(self.recipe.get("name") or self.place.rpartition("/")[2])
 
     @property

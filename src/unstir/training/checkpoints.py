@@ -43,6 +43,7 @@ class Checkpoint:
 
     @property
     def step(self) -> int:
+        """The number of steps done."""
         return self.state["step"]
 
     def read(self, name: str) -> dict[str, Tensor]:

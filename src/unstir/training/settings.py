@@ -50,6 +50,7 @@ class Settings:
         return tensor.contiguous(memory_format=self.memory_format)
 
     def autocast(self) -> torch.autocast:
+        """The context in which the network computes: bfloat16 if so decided, else nothing."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16)
 
     @contextlib.contextmanager
