@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.peers_quality import PEERS, installed
-from benchmarks.quality_training import CLOCKS, OURS, Budget, Drawn, Trained, train_ours, train_peer
+from benchmarks.quality_training import BY_CLASS, CLOCKS, OURS, Budget, Drawn, Trained, train_ours, train_peer
 from unstir.core.seeds import Seeds
 from unstir.metrics.base import SampleSet
 from unstir.metrics.evaluate import Result, evaluate
@@ -52,6 +52,7 @@ BASELINES = {
     "gaussian": "one Gaussian",
     "gaussian-per-class": "a Gaussian per class",
 }
+FLOOR = "noise floor"
 Scores = dict[str, float]
 
 
@@ -102,7 +103,7 @@ class Task:
             picked, self.reference, metrics=list(COLUMNS), seed=seed, extractor=self.judge.describe, replicates=2
         )
         rows = {text: {found.metric: found.baselines[name] for found in results} for name, text in BASELINES.items()}
-        return {"noise floor": {found.metric: found.floor["value"] for found in results}, **rows}
+        return {FLOOR: {found.metric: found.floor["value"] for found in results}, **rows}
 
 
 def _kept(found: Result) -> dict[str, Any]:
@@ -156,30 +157,35 @@ def best(candidates: Mapping[str, Any], metric: str, names: Iterable[str]) -> fl
 
 
 def _goodness(metric: str, value: float) -> float:
-    """Larger is better: kernel and two-sample by their distance from the ideal, density's excess over 1 is no gain."""
-    ideal = {"frechet": 0.0, "kernel": 0.0, "two-sample": 0.5}.get(metric)
-    if ideal is not None:
-        return -abs(value - ideal)
+    """Larger is better. Below 0 the unbiased kernel distance, and above 1 the density, say no more than their ideal."""
+    if metric in ("frechet", "kernel"):
+        return -max(value, 0.0)
+    if metric == "two-sample":
+        return -abs(value - 0.5)
     return min(value, 1.0)
 
 
 def verdicts(candidates: Mapping[str, Any], stand_ins: Mapping[str, Scores]) -> list[str]:
-    """Ours against the best figure of any peer and against a Gaussian per class, column by column."""
+    """Ours against the best figure of any peer and against a Gaussian per class, column by column.
+
+    A model that is not told the classes is compared with its like, one that is told them with all peers.
+    """
     lines = []
     for ours in (name for name in OURS if name in candidates):
+        rivals = [name for name in PEERS if ours == BY_CLASS or not PEERS[name].by_class]
         for sampler, scores in candidates[ours]["samplers"].items():
             found = {metric: entry["value"] for metric, entry in scores["metrics"].items()}
             gaussian = stand_ins[BASELINES["gaussian-per-class"]]
             behind = [COLUMNS[key] for key in COMPARED if _goodness(key, found[key]) <= _goodness(key, gaussian[key])]
             text = f"- **{ours}** ({sampler}): behind a Gaussian per class in {_listed(behind)}"
-            peers = {key: best(candidates, key, PEERS) for key in COMPARED}
+            peers = {key: best(candidates, key, rivals) for key in COMPARED}
             if all(value is not None for value in peers.values()):
                 behind = [COLUMNS[key] for key in COMPARED if _goodness(key, found[key]) <= _goodness(key, peers[key])]
                 text += f"; behind the best peer's best in {_listed(behind)}"
-                text += "".join(
-                    f"; {COLUMNS[key]} distance {found[key]:.3f} against the peers' {peers[key]:.3f}, "
-                    f"{found[key] / peers[key]:.2f} of it"
-                    for key in ("frechet", "kernel")
+                text += (
+                    f"; Fréchet distance {found['frechet']:.3f} against the peers' {peers['frechet']:.3f}, "
+                    f"{found['frechet'] / peers['frechet']:.2f} of it (noise floor {stand_ins[FLOOR]['frechet']:.3f})"
+                    f"; kernel distance {found['kernel']:.3f} against {peers['kernel']:.3f}"
                 )
             lines.append(text + ".")
     return lines

@@ -18,7 +18,8 @@ from unstir.run.training import train_run
 
 Clock = Callable[[], float]
 CLOCKS: dict[str, Clock] = {"processor": time.process_time, "wall": time.perf_counter}
-OURS = {"unstir": "conditional=false", "unstir, by class": "conditional=true"}
+BY_CLASS = "unstir, by class"
+OURS = {"unstir": "conditional=false", BY_CLASS: "conditional=true"}
 _SPARE = 0.03  # of the budget: kept back for steps that turn out slower than those timed
 _TIMED = (10, 100)  # steps of the two trainings whose difference is the time of a step
 
@@ -113,14 +114,23 @@ def steps_within(seconds: float, fixed: float, each: float) -> int:
     return max(1, int(((1 - _SPARE) * seconds - fixed) / each))
 
 
+def costs(short: float, long: float) -> tuple[float, float]:
+    """Seconds of a training's beginning and end, and of one step, from those of the two timed trainings.
+
+    A step is never taken for less than half of its share of the longer one: on a busy machine the two may be
+    timed so unevenly that their difference says nothing.
+    """
+    few, many = _TIMED
+    each = max((long - short) / (many - few), long / many / 2)
+    return max(short - few * each, 0.0), each
+
+
 def _times(overrides: list[str], budget: Budget, folder: Path) -> tuple[float, float]:
-    """Seconds of a training's beginning and end, and of one step."""
     spent = []
     for number, steps in enumerate((_TIMED[0], *_TIMED)):  # the first also loads what is loaded once
         recipe = load("digits", [*overrides, f"training.steps={steps}"])
         spent.append(_train(recipe, budget, folder / f"timed-{number}")[1])
-    each = max((spent[2] - spent[1]) / (_TIMED[1] - _TIMED[0]), 1e-6)
-    return max(spent[1] - _TIMED[0] * each, 0.0), each
+    return costs(spent[1], spent[2])
 
 
 def _train(recipe: Recipe, budget: Budget, folder: Path) -> tuple[TrainedRun, float]:

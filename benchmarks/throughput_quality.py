@@ -17,7 +17,7 @@ from benchmarks.training_cases import CASES, edm_objective, edm_weight
 
 BATCH = 64
 LEVELS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 4.0, 12.0)
-RATES = (5e-4, 1e-3, 2e-3)
+RATES = (1e-3, 2e-3)
 HELD_OUT = 256
 
 

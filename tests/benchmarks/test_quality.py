@@ -6,7 +6,7 @@ import torch
 from benchmarks import quality, quality_training
 from benchmarks.peers_quality import PEERS
 from benchmarks.quality import COLUMNS, best, run, verdicts
-from benchmarks.quality_training import OURS, Budget, steps_within
+from benchmarks.quality_training import OURS, Budget, costs, steps_within
 
 COUNT, SECONDS = 24, 0.8
 
@@ -64,6 +64,14 @@ def test_the_steps_that_fit_into_a_budget():
     assert steps_within(1.0, 7.0, 1.0) == 1
 
 
+def test_a_step_is_timed_by_the_difference_of_two_trainings(monkeypatch):
+    monkeypatch.setattr(quality_training, "_TIMED", (10, 100))
+    assert costs(2.5, 7.0) == pytest.approx((2.0, 0.05))
+    # a shorter training that took as long as the longer one, or longer, must not make steps free
+    assert costs(7.0, 7.0)[1] == pytest.approx(0.035)
+    assert costs(9.0, 7.0)[1] == pytest.approx(0.035)
+
+
 class _Instant(quality.PEERS["azula"]):
     """A peer that learns nothing: what is tested is the loop around it."""
 
@@ -103,13 +111,22 @@ BAD = dict.fromkeys(quality.COMPARED, 0.5) | {"frechet": 0.4, "kernel": 0.02, "t
 
 
 def test_verdicts_name_the_columns_in_which_ours_is_behind():
-    stand_ins = {"a Gaussian per class": BAD}
+    stand_ins = {"a Gaussian per class": BAD, "noise floor": GOOD}
     (line,) = verdicts({"unstir": _candidate(**GOOD), "azula": _candidate(**BAD)}, stand_ins)
     assert line.count("no column") == 2 and "Fréchet distance 0.100 against the peers' 0.400, 0.25 of it" in line
     (line,) = verdicts({"unstir": _candidate(**GOOD | {"density": 0.3}), "azula": _candidate(**BAD)}, stand_ins)
     assert line.count("in density") == 2
     (line,) = verdicts({"unstir": _candidate(**GOOD)}, stand_ins)
     assert "peer" not in line
+
+
+def test_only_like_is_compared_with_like():
+    stand_ins = {"a Gaussian per class": BAD, "noise floor": GOOD}
+    candidates = {"unstir": _candidate(**GOOD), "unstir, by class": _candidate(**GOOD), "azula": _candidate(**BAD)}
+    candidates["azula, by class"] = _candidate(**BAD | {"frechet": 0.05})
+    plain, by_class = verdicts(candidates, stand_ins)
+    assert plain.count("no column") == 2
+    assert "behind the best peer's best in Fréchet;" in by_class
 
 
 def test_best_takes_the_better_side_of_each_metric():
