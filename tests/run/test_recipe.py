@@ -123,3 +123,9 @@ def test_nothing_in_a_recipe_is_executed(tmp_path):
     file.write_text("name: !!python/object/apply:os.system ['true']\n", encoding="utf-8")
     with pytest.raises(InputError, match="not a YAML file"):
         load(file)
+
+
+def test_a_weighting_may_say_its_own_deviation_and_else_is_told_the_data_s():
+    assert load(MINIMAL).training.weighting == {"name": "edm"}
+    own = load(MINIMAL, ["training.weighting={name: edm, sigma_data: 0.7}"])
+    assert own.training.weighting == {"name": "edm", "sigma_data": 0.7}

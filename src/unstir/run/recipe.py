@@ -202,10 +202,12 @@ def _resolved_parts(recipe: Recipe) -> dict[str, Any]:
     sampling = dataclasses.replace(recipe.sampling, sampler=sampler, grid=grid)
     options = recipe.training
     assert not isinstance(options.learning_rate, int | float)  # the options themselves make a specification of it
+    # the training tells a weighting the data's deviation, unless the recipe says its own
+    told = () if "sigma_data" in options.weighting else ("sigma_data",)
     training = dataclasses.replace(
         options,
         learning_rate=resolve("learning_rates", options.learning_rate),
-        weighting=resolve("weightings", options.weighting, ("sigma_data",)),
+        weighting=resolve("weightings", options.weighting, told),
         noise_levels=resolve("noise_levels", options.noise_levels, ("schedule",)),
         trackers=[resolve("trackers", tracker) for tracker in options.trackers],
     )
