@@ -29,11 +29,14 @@ KINDS = {
     "parameterisations": "what a network predicts",
     "weightings": "weights of the loss by noise level",
     "noise_levels": "distributions of the noise levels met in training",
+    "exact": "denoisers of laws known in closed form",
+    "physics": "classical diffusion, solved and simulated",
     "networks": "architectures",
     "samplers": "ways from noise to data",
     "metrics": "measures of samples against data",
     "learning_rates": "learning rate over the training",
     "trackers": "where a training's progress is shown",
+    "checks": "claims that `unstir verify` measures",
     "recipes": "complete jobs for `unstir run`",
 }
 _HOMES = {
@@ -44,6 +47,7 @@ _HOMES = {
     "noise_levels": "denoisers/noise_levels",
     "learning_rates": "training/learning_rates",
     "trackers": "training/trackers",
+    "checks": "verification/checks",
 }
 _ROOT = Path(__file__).parent.parent
 
@@ -66,7 +70,9 @@ class Entry:
 
 def entry_name(kind: str, identifier: str) -> str:
     """``CosineSchedule`` in ``schedules`` is called ``cosine``; ``min_snr`` is called ``min-snr``."""
-    singular = {"processes": "Process", "noise_levels": "Levels"}.get(kind, kind.removesuffix("s").title())
+    singular = {"processes": "Process", "noise_levels": "Levels", "exact": "Denoiser"}.get(
+        kind, kind.removesuffix("s").title()
+    )
     stem = identifier.removesuffix(singular) or identifier
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", stem).replace("_", "-").lower()
 
@@ -102,7 +108,13 @@ def find(kind: str, name: str) -> Entry:
     return known[name]
 
 
-KIND_SINGULAR = {"processes": "process", "noise_levels": "noise-level distribution", "learning_rates": "learning rate"}
+KIND_SINGULAR = {
+    "processes": "process",
+    "noise_levels": "noise-level distribution",
+    "learning_rates": "learning rate",
+    "exact": "exact denoiser",
+    "physics": "solver or simulator",
+}
 
 
 def build(kind: str, specification: str | Mapping[str, Any], **given: Any) -> Any:
