@@ -3,7 +3,7 @@
 #
 #   make demo      install what running needs, then `unstir run digits`
 #   make test      lint, types, layers, and every test that is not marked slow
-#   make verify    the tests marked slow: longer trainings, kills, statistics with many draws
+#   make verify    `unstir verify` in full, and the tests marked slow: longer trainings, kills, many draws
 #   make bench     quality and speed beside other libraries, in an environment of its own
 #   make docs      the documentation, in docs/_build
 #   make lint      ruff, pyrefly and import-linter alone
@@ -17,8 +17,8 @@ BIN := .venv/bin
 BENCH := .venv-bench/bin
 PIP := -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt
 TORCH := $(shell grep '^torch==' constraints.txt)
-# one thread a test: two would fight over the cores with the processes that tests start
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
+# a process a core and one thread each: threads would fight over the cores with the processes
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses auto --dist worksteal
 
 .DELETE_ON_ERROR:
 .PHONY: demo test verify bench docs lint format clean
@@ -30,6 +30,7 @@ test: lint
 	$(PYTEST) -m "not slow"
 
 verify: .venv/.dev-stamp
+	$(BIN)/unstir verify
 	$(PYTEST) -m slow
 
 lint: .venv/.dev-stamp

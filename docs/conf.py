@@ -37,7 +37,7 @@ toc_object_entries_show_parents = "hide"
 
 # names of other libraries in signatures lead nowhere; those of unstir in the pages must
 nitpicky = True
-nitpick_ignore_regex = [("py:.*", r"(?!unstir\.).*")]
+nitpick_ignore_regex = [("py:.*", r"(?!unstir\.).*"), ("py:class", r"unstir\.physics\.units\.Decorated")]
 
 html_theme = "pydata_sphinx_theme"
 html_title = "unstir"

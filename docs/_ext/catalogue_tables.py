@@ -29,12 +29,14 @@ def _lines() -> list[str]:
 
 def _row(entry: Entry) -> tuple[str, str, str]:
     module, _, attribute = entry.target.partition(":")
+    # summaries are plain text, where a bar is an absolute value
+    summary, source = (text.replace("|", r"\|") for text in (entry.summary, entry.source))
     if not module.startswith("unstir."):  # a recipe, or a package outside
-        return f"``{entry.name}``", entry.summary, entry.source
+        return f"``{entry.name}``", summary, source
     if callable(entry.load()):
-        return f":py:obj:`{entry.name} <{module}.{attribute}>`", entry.summary, entry.source
+        return f":py:obj:`{entry.name} <{module}.{attribute}>`", summary, source
     # formats and domains are objects, which their module's text describes
-    return f":py:mod:`{entry.name} <{module}>`", entry.summary, entry.source
+    return f":py:mod:`{entry.name} <{module}>`", summary, source
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -48,8 +48,14 @@ def test_every_command_of_the_readme_runs_in_its_order(place):
     lines = readme_lines()
     assert [words[0] for words in lines[:2]] == ["list", "run"]
     for words in lines:
-        extra = SMALL if words[0] == "run" else ()
-        done = unstir(*words, *extra, cwd=place)
+        # the whole catalogue is measured by tests/contracts/test_claims.py
+        extra = {"run": SMALL, "verify": () if "--run" in words else ("schedules/cosine",)}.get(words[0], ())
+        untrained = words[0] == "verify" and "--run" in words  # after eight steps some claim does fail
+        done = unstir(*words, *extra, cwd=place, check=not untrained)
+        assert done.returncode in (0, 1), done.stderr
+        if words[0] == "verify":
+            page = place / done.stdout.strip().splitlines()[-1].removeprefix("certificate: ")
+            assert page.name == "verify.html" and page.stat().st_size > 10_000
         if words[0] in ("run", "report"):
             last = done.stdout.strip().splitlines()[-1]
             report = place / last.removeprefix("report: ")
@@ -111,3 +117,22 @@ def test_two_processes_train_one_run(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("trained 4 steps") == 1
     unstir("sample", "runs/digits", "--count", "2", cwd=tmp_path)
+
+
+def test_verify_prints_a_table_and_writes_a_certificate(tmp_path):
+    done = unstir("verify", "schedules/cosine", "--quick", "--workers", "1", cwd=tmp_path)
+    assert "schedules/cosine" in done.stdout and "pass" in done.stdout
+    page = tmp_path / done.stdout.strip().splitlines()[-1].removeprefix("certificate: ")
+    assert page.stat().st_size > 10_000
+    assert page.with_suffix(".json").is_file()
+
+
+def test_verify_refuses_what_it_does_not_know(tmp_path):
+    for arguments, message in (
+        (["cosin"], "nothing in the catalogue is called 'cosin'; did you mean 'cosine'"),
+        (["--run", "nowhere"], "not a run folder"),
+    ):
+        done = unstir("verify", *arguments, cwd=tmp_path, check=False)
+        assert done.returncode == 2
+        assert message in done.stderr
+        assert "Traceback" not in done.stderr

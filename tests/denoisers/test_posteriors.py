@@ -4,14 +4,14 @@ import math
 
 import pytest
 import torch
-from mixture import one_dimensional, two_dimensional
 from scipy import stats
-from thresholds import assert_distribution, assert_mean
+from thresholds import assert_distribution
 
 from unstir.core.errors import InputError
 from unstir.core.seeds import Seeds
 from unstir.denoisers.posteriors import GaussianPosterior, PointPosterior
 from unstir.processes.gaussian import GaussianProcess
+from unstir.verification.references import IN_THE_PLANE, ON_THE_LINE
 
 MEAN = torch.tensor([[0.5, -1.0, 2.0], [0.0, 3.0, 1.0]], dtype=torch.float64)
 X0 = torch.tensor([[0.0, -1.5, 2.0], [1.0, 1.0, 1.0]], dtype=torch.float64)
@@ -43,40 +43,12 @@ def test_gaussian_belief_draws_from_itself():
 
 
 def test_a_belief_without_padded_sets_says_so():
-    belief = one_dimensional(GaussianProcess())(torch.zeros(2, 1), torch.tensor(0.5))
+    belief = ON_THE_LINE.denoiser(GaussianProcess())(torch.zeros(2, 1), torch.tensor(0.5))
     with pytest.raises(InputError, match="MixturePosterior does not know padded sets"):
         belief.loss(torch.zeros(2, 1), torch.ones(2, 1, dtype=torch.bool))
 
 
 def test_default_loss_is_nats_per_element():
-    belief = two_dimensional(GaussianProcess())(torch.zeros(3, 2), torch.tensor(0.5))
+    belief = IN_THE_PLANE.denoiser(GaussianProcess())(torch.zeros(3, 2), torch.tensor(0.5))
     x0 = Seeds.range(0, 3).normal((2,), torch.float64)
     torch.testing.assert_close(belief.loss(x0), -belief.log_prob(x0) / 2)
-
-
-class TestMixture:
-    """The reference that other tests lean on, held against the definition of a posterior."""
-
-    def test_bayes(self):
-        """log p(x0 | xt) = log p(x0) + log q(xt | x0) - log p(xt)."""
-        denoiser = two_dimensional(GaussianProcess())
-        x0, xt = (Seeds.range(seed, 20).normal((2,), torch.float64) for seed in (1, 2))
-        t = torch.linspace(0.05, 0.95, 20, dtype=torch.float64)
-        alpha, sigma = denoiser.process.coefficients(t, xt)
-        likelihood = torch.distributions.Normal(alpha * x0, sigma.expand(-1, 2)).log_prob(xt).sum(1)
-        expected = denoiser.log_density(x0, 0.0) + likelihood - denoiser.log_density(xt, t)
-        torch.testing.assert_close(denoiser(xt, t).log_prob(x0), expected)
-
-    def test_draws_have_the_stated_mean_and_law(self):
-        denoiser = one_dimensional(GaussianProcess())
-        xt = torch.full((40_000, 1), 0.1, dtype=torch.float64)
-        belief = denoiser(xt, torch.tensor(0.4, dtype=torch.float64))
-        drawn = belief.sample(Seeds.range(0, len(xt)))
-        assert_mean(drawn, belief.mean[0].item())
-        weights = belief.log_weights[0].exp().tolist()
-        assert min(weights) > 0.02, "both components take part"
-        laws = [
-            stats.norm(mean, variance**0.5).cdf
-            for mean, variance in zip(belief.means[0, :, 0].tolist(), belief.variances[0].tolist(), strict=True)
-        ]
-        assert_distribution(drawn, lambda x: sum(w * law(x) for w, law in zip(weights, laws, strict=True)))

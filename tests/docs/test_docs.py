@@ -56,6 +56,14 @@ def test_pages_with_code_show_what_it_printed(built):
         "equations.html": "relative error",
         "howto/extend.html": "standard deviation of the samples",
         "howto/own-pictures.html": "row 3 of 20",
+        "howto/verify.html": "failed | Halfway there is as much signal as noise.",
+        "before-learning/ink.html": "on the word",
+        "before-learning/walks.html": "intervals contain the true diffusivity",
+        "before-learning/heat.html": "stability limit of the explicit scheme",
+        "before-learning/fractional.html": "walkers against the law",
+        "before-learning/fokker-planck.html": "within 1/4 of its law",
+        "before-learning/reverse.html": "energy of Föllmer's drift",
+        "before-learning/modes.html": "of its time where it is decided",
     }
     with_code = {
         page.relative_to(DOCS).with_suffix(".html").as_posix() for page in PAGES if "{code-cell}" in page.read_text()

@@ -5,14 +5,13 @@ The other tests hold the same steps against the papers' formulas, so nothing is 
 
 import pytest
 import torch
-from mixture import two_dimensional
-from trajectories import PointDenoiser, walk
 
 from unstir.core.seeds import Seeds
 from unstir.denoisers.parameterisations import convert, noise, v
 from unstir.processes.gaussian import GaussianProcess
 from unstir.processes.schedules.discrete import DiscreteSchedule
 from unstir.samplers.exponential import ddim
+from unstir.verification.references import IN_THE_PLANE, PointDenoiser, walk
 
 diffusers = pytest.importorskip("diffusers")
 
@@ -44,7 +43,7 @@ def test_improved_ddpms_cosine_betas():
 
 def test_ddim_trajectory(process):
     """Fifty steps from the same noise with the same exact denoiser; their arithmetic is single precision."""
-    denoiser = PointDenoiser(two_dimensional(process))
+    denoiser = PointDenoiser(IN_THE_PLANE.denoiser(process))
     scheduler = diffusers.DDIMScheduler(
         num_train_timesteps=1000, clip_sample=False, timestep_spacing="trailing", set_alpha_to_one=True
     )

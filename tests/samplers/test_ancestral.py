@@ -2,8 +2,6 @@
 
 import pytest
 import torch
-from mixture import one_dimensional
-from scipy import stats
 from thresholds import assert_distribution
 
 from unstir.processes.gaussian import GaussianProcess
@@ -12,6 +10,7 @@ from unstir.processes.schedules.laplace import LaplaceSchedule
 from unstir.processes.schedules.rectified_flow import RectifiedFlowSchedule
 from unstir.samplers.ancestral import AncestralSampler
 from unstir.samplers.base import sample
+from unstir.verification.references import ON_THE_LINE
 
 # each ends without any data, so that the prior is exact
 SCHEDULES = [CosineSchedule(), RectifiedFlowSchedule(), LaplaceSchedule(spread=1.0)]
@@ -20,7 +19,7 @@ SCHEDULES = [CosineSchedule(), RectifiedFlowSchedule(), LaplaceSchedule(spread=1
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda schedule: type(schedule).__name__)
 @pytest.mark.parametrize("steps", [1, 2, 7])
 def test_the_law_of_every_state_is_exact(schedule, steps):
-    denoiser, seen = one_dimensional(GaussianProcess(schedule)), []
+    denoiser, seen = ON_THE_LINE.denoiser(GaussianProcess(schedule)), []
 
     def keep(state, t, s):
         seen.append((s.item(), state.x))
@@ -32,7 +31,5 @@ def test_the_law_of_every_state_is_exact(schedule, steps):
     assert len(seen) == steps
     assert torch.equal(seen[-1][1], drawn)
     for s, x in seen:
-        alpha, variance = schedule.alpha(s), (schedule.alpha(s) * denoiser.deviations).square() + schedule.sigma(s) ** 2
-        means, deviations = (alpha * denoiser.means[:, 0]).tolist(), variance.sqrt().tolist()
-        first, second = (stats.norm(mean, deviation).cdf for mean, deviation in zip(means, deviations, strict=True))
-        assert_distribution(x, lambda v, f=first, g=second: 0.7 * f(v) + 0.3 * g(v))
+        alpha, sigma = float(schedule.alpha(s)), float(schedule.sigma(s))
+        assert_distribution(x, lambda v, alpha=alpha, sigma=sigma: ON_THE_LINE.cdf(v, alpha, sigma))

@@ -2,8 +2,6 @@
 
 import pytest
 import torch
-from mixture import MixtureDenoiser, two_dimensional
-from trajectories import PointDenoiser, exact_moments, walk
 
 from unstir.core.errors import InputError
 from unstir.core.seeds import Seeds
@@ -17,6 +15,7 @@ from unstir.processes.schedules.sub_vp import SubVPSchedule
 from unstir.samplers.base import SamplerState
 from unstir.samplers.exponential import ddim, ddpm, multistep
 from unstir.samplers.runge_kutta import euler
+from unstir.verification.references import IN_THE_PLANE, NormalDenoiser, PointDenoiser, exact_moments, walk
 
 FOUR_SCALES = [CosineSchedule(), EDMSchedule(), RectifiedFlowSchedule(), SubVPSchedule()]
 every_scale = pytest.mark.parametrize("schedule", FOUR_SCALES, ids=lambda schedule: schedule.scale)
@@ -26,7 +25,7 @@ every_scale = pytest.mark.parametrize("schedule", FOUR_SCALES, ids=lambda schedu
 def test_ddim_is_the_papers_step(eta):
     """Song et al. (2021), eq. 12 and 16, in alpha_bar, on DDPM's own betas and every 50th of their steps."""
     process = GaussianProcess(DiscreteSchedule.linear())
-    denoiser = PointDenoiser(two_dimensional(process))
+    denoiser = PointDenoiser(IN_THE_PLANE.denoiser(process))
     cumulative = (1 - torch.tensor(process.schedule.betas, dtype=torch.float64)).cumprod(0)
     x, seeds = Seeds.range(0, 6).normal((2,), torch.float64), Seeds.range(4, 6)
     for k in (1000, 500, 100):
@@ -43,7 +42,7 @@ def test_ddim_is_the_papers_step(eta):
 
 @every_scale
 def test_ddim_is_eulers_method_in_the_noise_level(schedule):
-    denoiser = PointDenoiser(two_dimensional(GaussianProcess(schedule)))
+    denoiser = PointDenoiser(IN_THE_PLANE.denoiser(GaussianProcess(schedule)))
     times = karras(schedule, 12, sigma_max=20.0)
     x = schedule.sigma(times[0]) * Seeds.range(0, 8).normal((2,), torch.float64)
     for one, other in zip(walk(ddim(), denoiser, x, times), walk(euler(), denoiser, x, times), strict=True):
@@ -59,7 +58,7 @@ def test_the_noise_level_alone_matters(schedule):
         ends = []
         for each in (schedule, reference):
             times = karras(each, 10, sigma_max=20.0)
-            denoiser = PointDenoiser(two_dimensional(GaussianProcess(each)))
+            denoiser = PointDenoiser(IN_THE_PLANE.denoiser(GaussianProcess(each)))
             ends.append(walk(sampler, denoiser, each.alpha(times[0]) * y, times)[-1].x)
         torch.testing.assert_close(*ends, rtol=1e-8, atol=1e-8)
 
@@ -70,7 +69,7 @@ def test_ddpm_is_the_processes_own_bridge(schedule, steps):
     """The law of the ancestral sampler with a point belief, by its exact moments; and eta = 1 is the same."""
     from unstir.samplers.ancestral import AncestralSampler
 
-    denoiser = PointDenoiser(MixtureDenoiser([1.0], [[0.4]], [0.7], GaussianProcess(schedule)))
+    denoiser = NormalDenoiser(0.4, 0.7, GaussianProcess(schedule))
     times = karras(schedule, steps, sigma_max=20.0)
     told = [exact_moments(sampler, denoiser, times, 0.2, 5.0) for sampler in (ddpm(), ddim(1.0), AncestralSampler())]
     assert told[1] == pytest.approx(told[0], rel=1e-9)
@@ -81,14 +80,14 @@ def test_ddpm_is_the_processes_own_bridge(schedule, steps):
 @pytest.mark.parametrize("schedule", [CosineSchedule(), RectifiedFlowSchedule()], ids=["cosine", "flow"])
 def test_a_start_without_any_data_is_no_difficulty(sampler, schedule):
     """At alpha = 0 the log-SNR is minus infinity; even times start there."""
-    denoiser = PointDenoiser(two_dimensional(GaussianProcess(schedule)))
+    denoiser = PointDenoiser(IN_THE_PLANE.denoiser(GaussianProcess(schedule)))
     states = walk(sampler, denoiser, Seeds.range(0, 5).normal((2,), torch.float64), uniform(schedule, 6))
     assert all(state.x.isfinite().all() for state in states)
 
 
 def variance_error(sampler, steps):
     """Of Gaussian data, started from the exact marginal."""
-    denoiser = PointDenoiser(MixtureDenoiser([1.0], [[0.4]], [0.7], GaussianProcess()))
+    denoiser = NormalDenoiser(0.4, 0.7, GaussianProcess())
     schedule = denoiser.process.schedule
     times = karras(schedule, steps, sigma_max=20.0)
     alpha, sigma = schedule.alpha(times[0]).item(), schedule.sigma(times[0]).item()

@@ -2,8 +2,6 @@
 
 import pytest
 import torch
-from mixture import two_dimensional
-from trajectories import PointDenoiser, walk
 
 from unstir.core.errors import InputError
 from unstir.core.seeds import Seeds
@@ -14,14 +12,15 @@ from unstir.processes.schedules.edm import EDMSchedule
 from unstir.processes.schedules.rectified_flow import RectifiedFlowSchedule
 from unstir.samplers.base import sample
 from unstir.samplers.runge_kutta import EULER, HEUN, RungeKuttaSampler, euler, heun
+from unstir.verification.references import IN_THE_PLANE, PointDenoiser, walk
 
 
 @pytest.mark.parametrize("schedule", [EDMSchedule(), CosineSchedule(), RectifiedFlowSchedule()], ids=lambda s: s.scale)
 def test_heun_is_edms_algorithm(schedule):
     """Karras et al. (2022), algorithm 1, written in its own variables: x and the noise level s, of which the
     derivative is (x - D(x; s))/s; the last step, into s = 0, has no correction."""
-    denoiser = PointDenoiser(two_dimensional(GaussianProcess(schedule)))
-    reference = PointDenoiser(two_dimensional(GaussianProcess(EDMSchedule())))
+    denoiser = PointDenoiser(IN_THE_PLANE.denoiser(GaussianProcess(schedule)))
+    reference = PointDenoiser(IN_THE_PLANE.denoiser(GaussianProcess(EDMSchedule())))
 
     def derivative(x, level):
         return (x - reference(x, EDMSchedule().time_at_sigma(level)).mean) / level
@@ -51,7 +50,7 @@ def test_tableaux_meet_the_order_conditions(tableau):
 
 @pytest.mark.parametrize("sampler", [euler(), heun()], ids=["euler", "heun"])
 def test_a_start_without_any_data_is_refused(sampler):
-    denoiser = PointDenoiser(two_dimensional(GaussianProcess()))
+    denoiser = PointDenoiser(IN_THE_PLANE.denoiser(GaussianProcess()))
     with pytest.raises(InputError, match=r"alpha = 0.*sigma_max.*exponential sampler such as ddim"):
         sample(denoiser, sampler, (2,), 3, grid="uniform", steps=4)
     drawn = sample(denoiser, sampler, (2,), 3, grid={"name": "uniform", "sigma_max": 50.0}, steps=4, batch=3)

@@ -6,7 +6,6 @@ import pytest
 import torch
 from networks import small_mlp, small_unet
 from torch import nn
-from trajectories import PointDenoiser
 
 from unstir.core.catalogue import build, entries
 from unstir.core.errors import InputError, NonFiniteError
@@ -20,6 +19,7 @@ from unstir.samplers.ancestral import AncestralSampler
 from unstir.samplers.base import sample, samplers_for, time_grid
 from unstir.samplers.exponential import ddim, ddpm
 from unstir.samplers.runge_kutta import heun
+from unstir.verification.references import PointDenoiser
 
 
 class Told(Denoiser):

@@ -1,19 +1,10 @@
 """Small networks with weights drawn at random, since a fresh one starts at zero and would hide everything."""
 
-import torch
-
 from unstir.denoisers.network import NetworkDenoiser
 from unstir.networks.mlp import MLP
 from unstir.networks.unet import UNet
 from unstir.processes.gaussian import GaussianProcess
-
-
-def stirred(network, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.copy_(0.15 * torch.randn(parameter.shape, generator=generator))
-    return network.eval()
+from unstir.verification.references import stirred
 
 
 def small_unet(conditions=None, **options):

@@ -102,6 +102,40 @@ def report(run: RunPath) -> None:
     print(f"report: {write(RunFolder.open(run).path)}")
 
 
+@app.command()
+def verify(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Kinds (samplers), entries (heun) or both (samplers/heun); the whole catalogue by default."
+        ),
+    ] = None,
+    run: Annotated[Path | None, typer.Option(help="Measure a trained run's denoiser instead.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Coarser figures, in under two minutes.")] = False,
+    seed: Annotated[int, typer.Option(help="The seed of the checks' own draws.")] = 0,
+    workers: Annotated[int | None, typer.Option(help="Processes; as many as cores by default.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for verify.json and verify.html; verification/ by default.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="A line for each example that a claim was put to.")] = False,
+) -> None:
+    """Measure what the catalogue, or a trained run, claims; exit code 1 if a claim fails."""
+    from unstir.verification import verify as measure_all
+    from unstir.verification.findings import verdict
+    from unstir.verification.table import print_table
+
+    try:
+        findings, page = measure_all(names or [], run=run, quick=quick, seed=seed, workers=workers, out=out)
+    except KeyboardInterrupt:
+        typer.echo("unstir: interrupted; the same command goes on where it stopped", err=True)
+        raise typer.Exit(130) from None
+    print_table(findings, _console(), everything)
+    print(verdict(findings))
+    print(f"certificate: {page}")
+    if any(finding.status == "failed" for finding in findings):
+        raise typer.Exit(1)
+
+
 @app.command("list")
 def list_entries(
     kind: Annotated[str | None, typer.Argument(help="One kind, such as samplers; all by default.")] = None,

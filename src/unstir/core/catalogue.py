@@ -96,6 +96,9 @@ def entries(kind: str) -> Mapping[str, Entry]:
             for entry in _read(kind, path)
         ]
     taken = {entry.name for entry in found}
+    if len(taken) < len(found):
+        twice = next(entry.name for entry in found if [other.name for other in found].count(entry.name) > 1)
+        raise InputError(f"two of the {kind} are called {twice!r}; give one of them another name")
     found += [_outside(kind, point, taken) for point in entry_points(group=f"unstir.{kind}")]
     return {entry.name: entry for entry in sorted(found, key=lambda entry: entry.name)}
 

@@ -26,7 +26,8 @@ def _matches(path: Path) -> bool:
 def _read(path: Path, *, labels: str | None = None, column: str | None = None) -> Samples:
     """Labels: a file of labels (.csv with the ``column``, or .npy), in the order of the rows."""
     try:
-        values = np.load(path, mmap_mode="r", allow_pickle=False)
+        # not np.load, which takes a zip file for an archive of arrays, and leaves it open if it is none
+        values = np.lib.format.open_memmap(path, mode="r")
     except (ValueError, EOFError, OSError) as error:
         raise InputError(f"{path}: {_reason(path, error)}") from None
     numbers, names = read_labels(labels, column, len(values)) if labels and values.ndim else (None, ())

@@ -4,7 +4,7 @@ Score, noise and velocity are dialects of the belief about the clean data; the f
 translate between them are methods here, and nowhere else.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -16,6 +16,9 @@ from unstir.core.seeds import Seeds
 from unstir.core.state import apply_mask, expand
 from unstir.processes.schedules.base import Schedule
 from unstir.processes.schedules.cosine import CosineSchedule
+from unstir.processes.schedules.edm import EDMSchedule
+from unstir.processes.schedules.rectified_flow import RectifiedFlowSchedule
+from unstir.processes.schedules.sub_vp import SubVPSchedule
 
 __all__ = ["GaussianProcess"]
 
@@ -45,6 +48,16 @@ class GaussianProcess:
     schedule: Schedule = field(default_factory=CosineSchedule)
     space = "euclidean"
 
+    @classmethod
+    def examples(cls) -> Mapping[str, "GaussianProcess"]:
+        """Members whose claims are measured: one of each scale."""
+        return {
+            "variance preserving": cls(CosineSchedule()),
+            "variance exploding": cls(EDMSchedule()),
+            "straight flow": cls(RectifiedFlowSchedule()),
+            "sub-variance preserving": cls(SubVPSchedule()),
+        }
+
     def coefficients(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         """alpha and sigma at the times, ready to multiply ``like``."""
         t = torch.as_tensor(t, dtype=torch.float64, device=like.device)
@@ -54,6 +67,20 @@ class GaussianProcess:
         """A draw of x_t given x_0."""
         alpha, sigma = self.coefficients(t, x0)
         return apply_mask(alpha * x0 + sigma * seeds.normal_like(x0), mask)
+
+    def transition(self, xs: Tensor, s: Tensor, t: Tensor, seeds: Seeds, mask: Tensor | None = None) -> Tensor:
+        r"""A draw of x_t given x_s, for s <= t.
+
+        :math:`x_t = \frac{\alpha_t}{\alpha_s} x_s + \sigma_t\sqrt{1-e^{\lambda_t-\lambda_s}}\,\epsilon`.
+        """
+        s, t = (torch.as_tensor(time, dtype=torch.float64, device=xs.device) for time in (s, t))
+        if bool((s > t).any()):
+            raise InputError(f"a transition goes on in time: s must not exceed t; seen s = {s} and t = {t}")
+        fresh = -torch.expm1(self._gap(s, t))
+        # in no time nothing happens, even where nothing is left of the data
+        kept = torch.where(fresh == 0, 1.0, self.schedule.alpha(t) / self.schedule.alpha(s))
+        spread = torch.where(fresh == 0, 0.0, self.schedule.sigma(t) * fresh.sqrt())
+        return apply_mask(expand(kept, xs) * xs + expand(spread, xs) * seeds.normal_like(xs), mask)
 
     def prior(
         self,
@@ -90,12 +117,15 @@ class GaussianProcess:
             raise InputError(f"a bridge goes back in time: s must not exceed t; seen s = {s} and t = {t}")
         alpha_s, sigma_s = self.schedule.alpha(s), self.schedule.sigma(s)
         alpha_t, sigma_t = self.schedule.alpha(t), self.schedule.sigma(t)
-        # at t = s = 0 both log-SNR are infinite and nothing happens
-        gap = torch.nan_to_num(self.schedule.log_snr(t) - self.schedule.log_snr(s), nan=0.0, neginf=float("-inf"))
-        fresh = -torch.expm1(gap)
+        fresh = -torch.expm1(self._gap(s, t))
         kept = torch.where(sigma_s > 0, (sigma_s / sigma_t).square() * alpha_t / alpha_s, 0.0)
         kept = torch.where(fresh == 0, 1.0, kept)
         return kept, alpha_s * fresh, sigma_s * fresh.sqrt()
+
+    def _gap(self, s: Tensor, t: Tensor) -> Tensor:
+        """The log-SNR that is lost from s to t, negative; where both are infinite nothing happens."""
+        lost = self.schedule.log_snr(t) - self.schedule.log_snr(s)
+        return torch.nan_to_num(lost, nan=0.0, neginf=float("-inf"))
 
     def noise_of(self, xt: Tensor, mean: Tensor, t: Tensor) -> Tensor:
         """The noise epsilon that the belief's mean implies: (x_t - alpha x_0)/sigma."""

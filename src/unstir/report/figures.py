@@ -72,14 +72,14 @@ def metric_figure(result: Mapping[str, Any]) -> Figure:
         axes.plot([value], [place], "o", markersize=5, color=colour, markerfacecolor="none" if hollow else colour)
     values = [row[1] for row in rows]
     if min(values) > 0 and max(values) > 20 * min(values):
-        _log_axis(axes, "x")
+        axis_in_powers(axes, "x")
     elif result.get("ideal") is not None:
         axes.axvline(result["ideal"], color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)))
     axes.set_yticks(range(len(rows)), [row[0] for row in rows])
     for label, row in zip(axes.get_yticklabels(), rows, strict=True):
         label.set_color(row[3])
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    _few_ticks(axes, "x")
+    few_ticks(axes, "x")
     axes.grid(False, axis="y")
     axes.grid(True, axis="x", color=RULE, linewidth=0.6)
     return figure
@@ -107,12 +107,12 @@ def calls_figure(
         axes.axhspan(low, high, color=RULE, linewidth=0)
         axes.axhline(floor["value"], color=MUTED, linewidth=0.9, linestyle=(0, (4, 2)), label="real data (floor)")
         values.append(floor["value"])
-    _log_axis(axes, "x", ticks=sorted({int(point["calls"]) for point in points}))
+    axis_in_powers(axes, "x", ticks=sorted({int(point["calls"]) for point in points}))
     if values and min(values) > 0 and max(values) > 8 * min(values):
-        _log_axis(axes, "y")
+        axis_in_powers(axes, "y")
     else:
-        _few_ticks(axes, "y")
-    _legend(axes)
+        few_ticks(axes, "y")
+    legend(axes)
     return figure
 
 
@@ -127,11 +127,11 @@ def loss_figure(lines: list[dict[str, Any]]) -> Figure:
         axes.plot(steps, losses, ".", color=SOFT, markersize=3, label="as logged")
         axes.plot(steps, running_mean(losses, width), color=ACCENT, linewidth=1.6, label=f"mean of {width} neighbours")
     if len(losses) and losses.min() > 0 and losses.max() > 8 * losses.min():
-        _log_axis(axes, "y")
+        axis_in_powers(axes, "y")
     else:
-        _few_ticks(axes, "y")
-    _few_ticks(axes, "x", integer=True)
-    _legend(axes)
+        few_ticks(axes, "y")
+    few_ticks(axes, "x", integer=True)
+    legend(axes)
     return figure
 
 
@@ -149,10 +149,10 @@ def level_figure(lines: list[dict[str, Any]]) -> Figure:
         ratios, means = mean_by_level([told[place] for place in part])
         axes.plot(ratios, means, color=colour, linestyle=dash, marker=marker, markersize=3.5, linewidth=1.5, label=name)
         values += list(means)
-    _log_axis(axes, "x")
+    axis_in_powers(axes, "x")
     if values and min(values) > 0 and max(values) > 8 * min(values):
-        _log_axis(axes, "y")
-    _legend(axes)
+        axis_in_powers(axes, "y")
+    legend(axes)
     return figure
 
 
@@ -162,8 +162,8 @@ def progress_figure(lines: list[dict[str, Any]], key: str, label: str) -> Figure
     steps, values = thinned(*series(lines, key))
     axes.plot(steps, values, color=SECOND, linewidth=1.3)
     axes.set_ylim(bottom=0)
-    _few_ticks(axes, "x", integer=True)
-    _few_ticks(axes, "y")
+    few_ticks(axes, "x", integer=True)
+    few_ticks(axes, "y")
     return figure
 
 
@@ -176,8 +176,8 @@ def classes_figure(shares: Sequence[float], reference: Sequence[float], names: S
     if len(names) == len(shares) <= 40:
         axes.set_xticks(places, names, rotation=0 if max(map(len, names)) < 4 else 60)
     axes.set_ylim(0, 125 * max(*shares, *reference))
-    _few_ticks(axes, "y")
-    _legend(axes)
+    few_ticks(axes, "y")
+    legend(axes)
     return figure
 
 
@@ -227,7 +227,8 @@ def _with_unit(result: Mapping[str, Any]) -> str:
     return title_of(result["metric"]) + ("" if unit in ("1", "") else f" ({unit})")
 
 
-def _log_axis(axes: Axes, which: str, ticks: Sequence[int] | None = None) -> None:
+def axis_in_powers(axes: Axes, which: str, ticks: Sequence[int] | None = None) -> None:
+    """A logarithmic axis (``which``: x or y), with few and readable numbers."""
     getattr(axes, f"set_{which}scale")("log")
     axis = getattr(axes, f"{which}axis")
     if ticks is not None:
@@ -240,13 +241,15 @@ def _log_axis(axes: Axes, which: str, ticks: Sequence[int] | None = None) -> Non
     axis.set_minor_formatter(NullFormatter())
 
 
-def _few_ticks(axes: Axes, which: str, integer: bool = False) -> None:
+def few_ticks(axes: Axes, which: str, integer: bool = False) -> None:
+    """At most five numbers on a linear axis (``which``: x or y)."""
     axis = getattr(axes, f"{which}axis")
     if axis.get_scale() == "linear" and not isinstance(axis.get_major_locator(), matplotlib.ticker.FixedLocator):
         axis.set_major_locator(MaxNLocator(5, integer=integer, steps=[1, 2, 2.5, 5, 10]))
 
 
-def _legend(axes: Axes) -> None:
+def legend(axes: Axes) -> None:
+    """The names of the lines, without a frame."""
     with matplotlib.rc_context(_TYPE):
-        legend = axes.legend(frameon=False, fontsize=7.5, labelcolor=INK, handlelength=1.6, borderpad=0.2)
-    legend.set_zorder(5)
+        names = axes.legend(frameon=False, fontsize=7.5, labelcolor=INK, handlelength=1.6, borderpad=0.2)
+    names.set_zorder(5)

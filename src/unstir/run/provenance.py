@@ -16,7 +16,12 @@ _PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "safetensors", "Pillow",
 
 
 def provenance(data_name: str, data_digest: str, rows: int, seed: int) -> dict[str, Any]:
-    """The facts of this process as plain values; the command is as it was typed."""
+    """The facts of a run as plain values."""
+    return {**circumstances(), "data": {"name": data_name, "sha256": data_digest, "rows": rows}, "seed": seed}
+
+
+def circumstances() -> dict[str, Any]:
+    """The facts of this process: versions, machine, the command as it was typed, the time."""
     import torch
 
     return {
@@ -31,8 +36,6 @@ def provenance(data_name: str, data_digest: str, rows: int, seed: int) -> dict[s
             "threads": torch.get_num_threads(),
             "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         },
-        "data": {"name": data_name, "sha256": data_digest, "rows": rows},
-        "seed": seed,
         "command": shlex.join(["unstir", *sys.argv[1:]]) if Path(sys.argv[0]).name == "unstir" else None,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }

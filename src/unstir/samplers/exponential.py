@@ -104,3 +104,12 @@ def multistep(order: int = 2, stochasticity: float = 0.0) -> ExponentialSampler:
     Reference: Xue et al., SA-Solver: stochastic Adams solver for fast sampling (2023), the predictor alone.
     """
     return ExponentialSampler(steps_used=order, stochasticity=stochasticity)
+
+
+# on which the claims are measured: the plain ones, and those that only an option makes
+ddim.examples = lambda: {"eta 0": ddim(), "eta 0.5": ddim(0.5)}  # type: ignore[attr-defined]
+multistep.examples = lambda: {  # type: ignore[attr-defined]
+    "order 2": multistep(),
+    "order 1": multistep(1),
+    "order 2, stochasticity 1": multistep(2, 1.0),
+}

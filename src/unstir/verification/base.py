@@ -1,9 +1,11 @@
 """What a check is, and what it finds."""
 
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
+
+import numpy as np
 
 from unstir.core.seeds import Seeds
 
@@ -26,13 +28,21 @@ class Effort:
 
 @dataclass(frozen=True)
 class Curve:
-    """Points or a line of a plot; ``error`` is one standard error of each y, ``dashed`` marks what was expected."""
+    """Points or a line of a plot, from any arrays of one axis; kept as lists of numbers.
+
+    ``error`` is one standard error of each y; ``dashed`` marks what was expected.
+    """
 
     name: str
-    x: Sequence[float]
-    y: Sequence[float]
-    error: Sequence[float] | None = None
+    x: Any
+    y: Any
+    error: Any = None
     dashed: bool = False
+
+    def __post_init__(self) -> None:
+        for key in ("x", "y", "error"):
+            if getattr(self, key) is not None:
+                object.__setattr__(self, key, np.asarray(getattr(self, key), dtype=np.float64).tolist())
 
 
 @dataclass(frozen=True)
@@ -56,10 +66,10 @@ class Measured:
     """
 
     quantity: str
-    value: float
-    low: float = -math.inf
-    high: float = math.inf
-    uncertainty: float | None = None
+    value: float | int
+    low: float | int = -math.inf
+    high: float | int = math.inf
+    uncertainty: float | int | None = None
     false_alarm: float = 0.0
     plot: Plot | None = None
     note: str = ""
@@ -83,7 +93,6 @@ class NotMeasured(Exception):  # noqa: N818  (no error: the claim cannot be, or 
 
 
 Check: TypeAlias = Callable[[Any, Effort], Iterable[Measured]]
-AnyCheck = TypeVar("AnyCheck", bound=Check)
 
 
 @dataclass(frozen=True)
@@ -95,7 +104,7 @@ class Claim:
     slow: bool = False
 
 
-def claim(kind: str, *only: str, slow: bool = False) -> Callable[[AnyCheck], AnyCheck]:
+def claim(kind: str, *only: str, slow: bool = False) -> Callable[[Check], Check]:
     """Marks a function as a check of a kind's entries, or of those named ``only``.
 
     It is called with an entry made (the members of its ``examples``, else the entry built without options;
@@ -103,7 +112,7 @@ def claim(kind: str, *only: str, slow: bool = False) -> Callable[[AnyCheck], Any
     first line of its docstring is shown: the claim, as a sentence that is true of a correct entry.
     """
 
-    def mark(check: AnyCheck) -> AnyCheck:
+    def mark(check: Check) -> Check:
         check.claim = Claim(kind, only, slow)  # type: ignore[attr-defined]
         return check
 

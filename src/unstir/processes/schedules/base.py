@@ -21,7 +21,8 @@ Score-based generative modeling through SDEs (2021), section 3.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -89,6 +90,13 @@ class Schedule(ABC):
     def time_at_sigma(self, ratio: Tensor | float) -> Tensor:
         """The time at which sigma/alpha, the noise in units of the data, has this value."""
         return self.time(-2 * float64(ratio).log())
+
+    @classmethod
+    def examples(cls) -> Mapping[str, "Schedule"]:
+        """Members of the family on which its claims are measured, by name: one in each scale that it offers."""
+        if any(option.name == "scale" for option in fields(cls)):
+            return {scale: cls(scale=scale) for scale in SCALES}  # type: ignore[call-arg]
+        return {"default": cls()}
 
 
 def check_scale(scale: str) -> None:

@@ -1,6 +1,7 @@
 """The cosine schedule, shifted by resolution where asked."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -32,6 +33,10 @@ class CosineSchedule(Schedule):
     def for_resolution(cls, resolution: int, reference: int = 64) -> "CosineSchedule":
         """The shifted schedule for pictures of this many pixels a side."""
         return cls(shift=2 * math.log(reference / resolution))
+
+    @classmethod
+    def examples(cls) -> Mapping[str, Schedule]:
+        return {**super().examples(), "shifted": cls(shift=-1.5)}
 
     def log_snr(self, t: Tensor | float) -> Tensor:
         angle = math.pi / 2 * float64(t).clamp(0, 1)

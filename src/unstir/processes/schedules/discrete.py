@@ -1,7 +1,7 @@
 """Discrete-time DDPM betas as one view of a continuous schedule, and back."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -44,6 +44,10 @@ class DiscreteSchedule(Schedule):
         angle = (torch.arange(steps + 1, dtype=torch.float64) / steps + offset) / (1 + offset) * math.pi / 2
         cumulative = angle.cos().square()
         return cls(tuple((1 - cumulative[1:] / cumulative[:-1]).clamp(max=largest).tolist()))
+
+    @classmethod
+    def examples(cls) -> Mapping[str, Schedule]:
+        return {"linear betas": cls.linear(50, 2e-3, 0.35), "cosine betas": cls.cosine(50)}
 
     @cached_property
     def _integral(self) -> Tensor:

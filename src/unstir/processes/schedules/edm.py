@@ -1,6 +1,7 @@
 """The schedule of EDM: noise in the units of the data, time warped by a power."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -31,6 +32,10 @@ class EDMSchedule(Schedule):
     @property
     def scale(self) -> str:
         return "ve"
+
+    @classmethod
+    def examples(cls) -> Mapping[str, Schedule]:
+        return {**super().examples(), "mild": cls(sigma_max=5.0, rho=3.0)}
 
     def log_snr(self, t: Tensor | float) -> Tensor:
         return -2 * (math.log(self.sigma_max) + self.rho * float64(t).log())

@@ -1,6 +1,7 @@
 """The variance-exploding schedule with exponentially growing noise."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -37,6 +38,10 @@ class ExponentialVESchedule(Schedule):
     @property
     def _rate(self) -> float:
         return 2 * math.log(self.sigma_max / self.sigma_min)
+
+    @classmethod
+    def examples(cls) -> Mapping[str, Schedule]:
+        return {**super().examples(), "mild": cls(sigma_min=0.1, sigma_max=3.0)}
 
     def log_snr(self, t: Tensor | float) -> Tensor:
         return -2 * math.log(self.sigma_min) - torch.expm1(self._rate * float64(t)).log()

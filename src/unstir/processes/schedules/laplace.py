@@ -1,5 +1,6 @@
 """The Laplace schedule: training time concentrated where the signal equals the noise."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -27,6 +28,10 @@ class LaplaceSchedule(Schedule):
         check_scale(self.scale)
         if self.spread <= 0:
             raise InputError(f"the spread of log-SNR must be positive; seen {self.spread}")
+
+    @classmethod
+    def examples(cls) -> Mapping[str, Schedule]:
+        return {**super().examples(), "wide": cls(mean=1.0, spread=1.5)}
 
     def log_snr(self, t: Tensor | float) -> Tensor:
         t = float64(t)

@@ -1,5 +1,6 @@
 """The linear-beta schedule of DDPM and score SDEs, in continuous time."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -27,6 +28,10 @@ class LinearVPSchedule(Schedule):
 
     def __post_init__(self) -> None:
         check_betas(self.beta_min, self.beta_max)
+
+    @classmethod
+    def examples(cls) -> Mapping[str, Schedule]:
+        return {**super().examples(), "constant rate": cls(beta_min=2.0, beta_max=2.0)}
 
     def log_snr(self, t: Tensor | float) -> Tensor:
         return -torch.expm1(integrated_beta(t, self.beta_min, self.beta_max)).log()

@@ -1,6 +1,7 @@
 """The straight line between data and noise: rectified flow and flow matching."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -29,6 +30,10 @@ class RectifiedFlowSchedule(Schedule):
         check_scale(self.scale)
         if self.shift <= 0:
             raise InputError(f"the shift of time must be positive; seen {self.shift}")
+
+    @classmethod
+    def examples(cls) -> Mapping[str, Schedule]:
+        return {**super().examples(), "shifted": cls(shift=3.0)}
 
     def log_snr(self, t: Tensor | float) -> Tensor:
         t = float64(t)

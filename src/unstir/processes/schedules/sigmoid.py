@@ -1,6 +1,7 @@
 """The sigmoid schedule."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -33,6 +34,14 @@ class SigmoidSchedule(Schedule):
             raise InputError(f"start < end and temperature > 0 are needed; seen {self}")
         if max(abs(self.start), abs(self.end), self.end - self.start) > 600 * self.temperature:
             raise InputError(f"start and end must lie within 300 temperatures of zero; seen {self}")
+
+    @classmethod
+    def examples(cls) -> Mapping[str, Schedule]:
+        return {
+            **super().examples(),
+            "one-sided": cls(start=0.0, end=3.0, temperature=0.7),
+            "steep": cls(temperature=0.1),
+        }
 
     def log_snr(self, t: Tensor | float) -> Tensor:
         # S(end) - S(u) over S(u) - S(start), as products of hyperbolic functions that keep their digits

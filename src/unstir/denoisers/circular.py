@@ -1,0 +1,70 @@
+"""Belief about angles and other periodic data."""
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from unstir.core.choices import choose
+from unstir.core.seeds import Seeds
+from unstir.denoisers.posteriors import Posterior
+from unstir.processes import wrapped_normal
+
+
+@dataclass(frozen=True)
+class CircularPosterior(Posterior):
+    """A mixture of products of mixtures of wrapped normals.
+
+    ``log_weights`` (batch, c) are the components'; within one the elements of the sample are independent, each a
+    mixture of wrapped normals with the log-shares ``log_shares`` and the ``centres`` (batch, c, ..., k) and one
+    deviation (batch, c, ...); ``period`` broadcasts against the state. ``mean`` is the circular mean, the
+    direction of ``moment``; where the belief is uniform (moment 0) it says nothing.
+    """
+
+    mean: Tensor = field(init=False)
+    log_weights: Tensor
+    log_shares: Tensor
+    centres: Tensor
+    deviations: Tensor
+    period: Tensor
+    dtype: torch.dtype = torch.float64
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mean", self.direction(self.moment))
+
+    @property
+    def moment(self) -> Tensor:
+        """E[exp(2 pi i x_0 / P)] of every element, complex; its modulus is 1 for a point and 0 for uniform."""
+        turns = 2 * math.pi * self.centres / self.period[..., None]
+        shrunk = (-2 * (math.pi * self.deviations / self.period).square()).exp()
+        shares = self.log_shares.exp()
+        spread = shrunk * torch.complex((shares * turns.cos()).sum(-1), (shares * turns.sin()).sum(-1))
+        return (_beside(self.log_weights.exp(), spread) * spread).sum(1)
+
+    def direction(self, moment: Tensor) -> Tensor:
+        """The place on the torus that first moments point to."""
+        turned = wrapped_normal.wrap(moment.angle() / (2 * math.pi) * self.period, self.period)
+        return wrapped_normal.wrap(turned.to(self.dtype), self.period)
+
+    def sample(self, seeds: Seeds) -> Tensor:
+        component = choose(self.log_weights, seeds.at("component"))
+        rows = torch.arange(len(component), device=component.device)
+        shares, centres, deviations = (
+            part[rows, component] for part in (self.log_shares, self.centres, self.deviations)
+        )
+        chosen = choose(shares, seeds.at("winding"))
+        centre = centres.gather(-1, chosen[..., None])[..., 0]
+        fresh = seeds.at("within").to(centre.device).normal(tuple(centre.shape[1:]), torch.float64)
+        drawn = wrapped_normal.wrap(centre + deviations * fresh, self.period)
+        return wrapped_normal.wrap(drawn.to(self.dtype), self.period)
+
+    def log_prob(self, x0: Tensor) -> Tensor:
+        away = x0.double()[:, None, ..., None] - self.centres
+        logs = wrapped_normal.log_density(away, self.deviations[..., None], self.period[..., None])
+        each = torch.logsumexp(self.log_shares + logs, -1)
+        return torch.logsumexp(self.log_weights + each.flatten(2).sum(-1), -1)
+
+
+def _beside(values: Tensor, like: Tensor) -> Tensor:
+    return values.reshape(values.shape + (1,) * (like.ndim - values.ndim))

@@ -1,0 +1,114 @@
+"""Several processes at once, one for each named part of the state."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unstir.core.errors import InputError, suggest
+from unstir.core.seeds import Seeds
+from unstir.processes.categorical import CategoricalProcess
+from unstir.processes.gaussian import GaussianProcess
+from unstir.processes.schedules.base import Schedule
+from unstir.processes.schedules.exponential_ve import ExponentialVESchedule
+from unstir.processes.wrapped import WrappedProcess
+
+__all__ = ["JointProcess"]
+
+
+@dataclass(frozen=True)
+class JointProcess:
+    """A process for each named part of the state, which is a dict: positions with angles with kinds of atoms.
+
+    Given the clean data the parts are stirred independently, each by its own schedule, at one common time. A part's
+    draws have the part's name in their address. Grids of a sampler's steps are spaced by the schedule of the part
+    named ``clock``, the first one by default.
+
+    Reference: Campbell et al., Generative flows on discrete state-spaces (2024), section 4.
+    """
+
+    parts: Mapping[str, Any]
+    clock: str | None = None
+    space = "joint"
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            raise InputError("a joint process needs a part at least: a name and its process")
+        if self.clock is not None and self.clock not in self.parts:
+            raise InputError(f"the clock {self.clock!r} is no part; {suggest(self.clock, self.parts)}")
+
+    @classmethod
+    def examples(cls) -> Mapping[str, "JointProcess"]:
+        """Members whose claims are measured."""
+        return {
+            "vector, angle and tokens": cls(
+                {
+                    "position": GaussianProcess(),
+                    "angle": WrappedProcess(ExponentialVESchedule(0.01, 2.0)),
+                    "kind": CategoricalProcess(3, rates="absorbing"),
+                }
+            )
+        }
+
+    @property
+    def schedule(self) -> Schedule:
+        """The schedule that spaces a sampler's steps: the one of the part named ``clock``."""
+        return self.parts[self.clock or next(iter(self.parts))].schedule
+
+    def noise(self, x0: Any, t: Tensor, seeds: Seeds, mask: Tensor | None = None) -> dict[str, Any]:
+        """A draw of x_t given x_0."""
+        self._check(x0, "state")
+        return {name: part.noise(x0[name], t, seeds.at(name), mask) for name, part in self.parts.items()}
+
+    def transition(self, xs: Any, s: Tensor, t: Tensor, seeds: Seeds, mask: Tensor | None = None) -> dict[str, Any]:
+        """A draw of x_t given x_s, for s <= t."""
+        self._check(xs, "state")
+        return {name: part.transition(xs[name], s, t, seeds.at(name), mask) for name, part in self.parts.items()}
+
+    def prior(
+        self,
+        shape: Any,
+        seeds: Seeds,
+        t: Tensor | float = 1.0,
+        dtype: torch.dtype = torch.float32,
+        mask: Tensor | None = None,
+    ) -> dict[str, Any]:
+        """A draw of the noise that sampling starts from, at time ``t``; ``shape`` names that of each part."""
+        if not isinstance(shape, Mapping):
+            raise InputError(f"a joint process needs a shape for each of {sorted(self.parts)}; seen {shape}")
+        self._check(shape, "shape")
+        return {name: part.prior(shape[name], seeds.at(name), t, dtype, mask) for name, part in self.parts.items()}
+
+    def bridge(
+        self, xt: Any, posterior: Any, t: Tensor, s: Tensor, seeds: Seeds, mask: Tensor | None = None
+    ) -> dict[str, Any]:
+        """A draw of x_s given x_t and the belief about x_0, for s <= t.
+
+        One joint draw of the clean data, then every part's own bridge to it: what the belief knows of how the parts
+        hang together reaches x_s.
+        """
+        self._check(xt, "state")
+        x0 = posterior.sample(seeds.at("clean"))
+        self._check(x0, "belief")
+        return {
+            name: part.bridge(xt[name], _Drawn(x0[name]), t, s, seeds.at(name), mask)
+            for name, part in self.parts.items()
+        }
+
+    def _check(self, given: Any, what: str) -> None:
+        seen = sorted(given) if isinstance(given, Mapping) else type(given).__name__
+        if seen != sorted(self.parts):
+            raise InputError(f"the {what} of this joint process has the parts {sorted(self.parts)}; seen {seen}")
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """A belief that has been drawn from already."""
+
+    x0: Any
+
+    def sample(self, seeds: Seeds) -> Any:
+        """What was drawn."""
+        return self.x0

@@ -1,0 +1,144 @@
+r"""Noise on the torus: :math:`x_t = x_0 + \sigma_t \epsilon` modulo the period."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unstir.core.choices import choose
+from unstir.core.errors import InputError
+from unstir.core.seeds import Seeds
+from unstir.core.state import apply_mask, expand
+from unstir.processes import wrapped_normal
+from unstir.processes.schedules.base import Schedule, float64
+from unstir.processes.schedules.exponential_ve import ExponentialVESchedule
+
+__all__ = ["WrappedProcess"]
+
+
+@dataclass(frozen=True)
+class WrappedProcess:
+    r"""Brownian motion on the torus: angles, phases, periodic cells; x_t = (x_0 + sigma_t eps) modulo the period.
+
+    ``period`` is one number, or one for each element of the state's last axis; states lie in [0, P). The schedule
+    is a variance-exploding one, its sigmas in the unit of the period. At time 1 the law is uniform up to
+    ``prior_error``, which is 5e-9 where sigma_max is one period and falls with its square in the exponent.
+
+    Reference: Jing et al., Torsional diffusion for molecular conformer generation (2022), section 3.2; De Bortoli
+    et al., Riemannian score-based generative modelling (2022).
+    """
+
+    schedule: Schedule = field(default_factory=lambda: ExponentialVESchedule(0.01, 10.0))
+    period: float | int | Sequence[float | int] = 1.0
+    space = "torus"
+
+    def __post_init__(self) -> None:
+        several = not isinstance(self.period, float | int)
+        if several:
+            object.__setattr__(self, "period", tuple(float(value) for value in self.period))  # type: ignore[union-attr]
+        periods = torch.tensor(self.period, dtype=torch.float64)
+        if not bool((periods.isfinite() & (periods > 0)).all()) or (several and not periods.numel()):
+            raise InputError(f"a period is positive and finite; seen {self.period}")
+        if self.schedule.scale != "ve":
+            raise InputError(
+                "on the torus nothing can be shrunk: the schedule's scale must be 've' (exponential-ve, edm); "
+                f"seen {type(self.schedule).__name__} of scale {self.schedule.scale!r}"
+            )
+        if (error := self.prior_error()) > 0.1:
+            raise InputError(
+                f"the noise ends before the data is forgotten: at time 1 the density is uniform to {error:.2g} only; "
+                f"raise the schedule's sigma_max from {self.schedule.sigma(1.0):g} to about {periods.max():g}"
+            )
+
+    @classmethod
+    def examples(cls) -> Mapping[str, "WrappedProcess"]:
+        """Members whose claims are measured."""
+        return {
+            "unit period": cls(ExponentialVESchedule(0.01, 2.0)),
+            "degrees and turns": cls(ExponentialVESchedule(0.02, 400.0), (360.0, 1.0)),
+        }
+
+    def periods(self, like: Tensor) -> Tensor:
+        """The period, float64, ready to broadcast against ``like``."""
+        period = torch.tensor(self.period, dtype=torch.float64, device=like.device)
+        if period.ndim and (like.ndim < 2 or like.shape[-1] != len(period)):
+            raise InputError(
+                f"{len(period)} periods need a last axis of {len(period)}; the state's shape is {tuple(like.shape)}"
+            )
+        return period
+
+    def prior_error(self, t: Tensor | float = 1.0) -> float:
+        """The largest relative deviation of the density of x_t given x_0 from the uniform one, over all x_t."""
+        period = torch.tensor(self.period, dtype=torch.float64)
+        return wrapped_normal.largest_deviation_from_uniform(self.schedule.sigma(t), period).max().item()
+
+    def noise(self, x0: Tensor, t: Tensor, seeds: Seeds, mask: Tensor | None = None) -> Tensor:
+        """A draw of x_t given x_0."""
+        return self.transition(x0, torch.zeros_like(float64(t)), t, seeds, mask)
+
+    def transition(self, xs: Tensor, s: Tensor, t: Tensor, seeds: Seeds, mask: Tensor | None = None) -> Tensor:
+        """A draw of x_t given x_s, for s <= t."""
+        # the law is uniform there to 1e-19; more noise would only cost digits
+        spread = torch.minimum(self._spread(s, t, xs), wrapped_normal.UNIFORM * self.periods(xs))
+        drawn = xs.double() + spread * seeds.to(xs.device).normal(tuple(xs.shape[1:]), torch.float64)
+        return apply_mask(self._wrapped(drawn, xs), mask)
+
+    def prior(
+        self,
+        shape: Sequence[int],
+        seeds: Seeds,
+        t: Tensor | float = 1.0,
+        dtype: torch.dtype = torch.float32,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Uniform draws, of which sampling starts at any time ``t``; ``shape`` is that of one sample."""
+        drawn = seeds.uniform(shape)
+        return apply_mask(self._wrapped(drawn * self.periods(drawn), drawn.to(dtype)), mask)
+
+    def bridge(
+        self, xt: Tensor, posterior: Any, t: Tensor, s: Tensor, seeds: Seeds, mask: Tensor | None = None
+    ) -> Tensor:
+        """A draw of x_s given x_t and the belief about x_0, for s <= t.
+
+        With x_0 drawn from the belief, the way from it to x_t may have gone round any number of times; that number is
+        drawn with its weight, and between the unwrapped ends lies a Brownian bridge. Exact for any s < t if
+        the belief is the true posterior.
+        """
+        rest = self._spread(s, t, xt)
+        x0 = posterior.sample(seeds.at("clean")).to(xt.device)
+        periods = self.periods(xt)
+        shares, centres, deviation = wrapped_normal.product(
+            x0, expand(self.schedule.sigma(s), xt.double()), xt, rest, periods
+        )
+        chosen = choose(shares, seeds.at("winding"))
+        centre = centres.gather(-1, chosen[..., None])[..., 0]
+        fresh = seeds.at("bridge").to(xt.device).normal(tuple(xt.shape[1:]), torch.float64)
+        drawn = self._wrapped(centre + deviation * fresh, xt)
+        drawn = torch.where(expand(float64(s), xt.double()).to(xt.device) > 0, drawn, self._wrapped(x0.double(), xt))
+        return apply_mask(torch.where(rest == 0, xt, drawn), mask)
+
+    def log_density(self, xt: Tensor, x0: Tensor, t: Tensor | float) -> Tensor:
+        """log q(x_t | x_0) of every element, in nats; float64 of the state's shape."""
+        sigma = expand(self.schedule.sigma(t), xt.double())
+        return wrapped_normal.log_density(xt.double() - x0.double(), sigma, self.periods(xt))
+
+    def conditional_score(self, xt: Tensor, x0: Tensor, t: Tensor | float) -> Tensor:
+        """d log q(x_t | x_0) / d x_t of every element: the target of denoising score matching on the torus."""
+        sigma = expand(self.schedule.sigma(t), xt.double())
+        return wrapped_normal.score(xt.double() - x0.double(), sigma, self.periods(xt)).to(xt.dtype)
+
+    def _spread(self, s: Tensor | float, t: Tensor | float, like: Tensor) -> Tensor:
+        """The deviation that the noise gains from s to t, float64, to broadcast against ``like``."""
+        s, t = float64(s).to(like.device), float64(t).to(like.device)
+        if bool((s > t).any()):
+            raise InputError(f"times must not be turned round: s must not exceed t; seen s = {s} and t = {t}")
+        gap = self.schedule.log_snr(t) - self.schedule.log_snr(s)
+        fresh = -torch.expm1(torch.nan_to_num(gap, nan=0.0, neginf=-torch.inf))
+        spread = torch.where(fresh > 0, self.schedule.sigma(t) * fresh.sqrt(), 0.0)
+        return expand(spread, like.double())
+
+    def _wrapped(self, x: Tensor, like: Tensor) -> Tensor:
+        periods = self.periods(like)
+        return wrapped_normal.wrap(wrapped_normal.wrap(x, periods).to(like.dtype), periods)
