@@ -4,10 +4,12 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from unstir.core.seeds import Seeds
 from unstir.denoisers.base import Denoiser
+from unstir.denoisers.posteriors import Posterior
 
 
 class ExactDenoiser(Denoiser):
@@ -33,11 +35,33 @@ class ExactDenoiser(Denoiser):
 
 
 class EuclideanDenoiser(ExactDenoiser):
-    """A law on vectors of any shape under the Gaussian process: it has a score and can be measured linearly."""
+    """A law on vectors of any shape under the Gaussian process: it has a score and can be measured linearly.
+
+    A family says what it knows at a pair (alpha, sigma), float64 of shape () or (batch,), which may be asked for as
+    well as a time: where the noise is tiny or huge, a time has lost digits that the pair still has.
+    """
 
     @abstractmethod
-    def score(self, xt: Tensor, t: Tensor | float, **condition: Tensor) -> Tensor:
-        """grad log p_t(x_t), of the state's shape; stable where alpha*mean - x_t would cancel."""
+    def belief(
+        self, xt: Tensor, alpha: Tensor | float, sigma: Tensor | float, drop: Tensor | None = None, **condition: Tensor
+    ) -> Posterior:
+        """The belief about the clean data behind x_t = alpha x_0 + sigma eps."""
+
+    @abstractmethod
+    def score_at(
+        self, xt: Tensor, alpha: Tensor | float, sigma: Tensor | float, drop: Tensor | None = None, **condition: Tensor
+    ) -> Tensor:
+        """The gradient of the log-density of alpha x_0 + sigma eps; stable where alpha*mean - x_t would cancel."""
+
+    @abstractmethod
+    def log_density_at(
+        self, xt: Tensor, alpha: Tensor | float, sigma: Tensor | float, drop: Tensor | None = None, **condition: Tensor
+    ) -> Tensor:
+        """The log-density of alpha x_0 + sigma eps in nats, float64 (batch,).
+
+        Without noise a law that has no density (finitely many points, a singular covariance) has its density on its
+        support, and -inf off it.
+        """
 
     @abstractmethod
     def given_observation(self, operator: Tensor, observation: Tensor, noise: Tensor | float) -> "EuclideanDenoiser":
@@ -47,3 +71,19 @@ class EuclideanDenoiser(ExactDenoiser):
         ``noise`` is the standard deviation of e, () or (m,), or its covariance (m, m); zero where a
         coordinate is observed exactly.
         """
+
+    def forward(self, xt: Tensor, t: Tensor | float, drop: Tensor | None = None, **condition: Tensor) -> Posterior:
+        """The belief about the clean data, its mean of the state's dtype."""
+        return self.belief(xt, *self._coefficients(xt, t), drop, **condition)
+
+    def score(self, xt: Tensor, t: Tensor | float, drop: Tensor | None = None, **condition: Tensor) -> Tensor:
+        """grad log p_t(x_t), of the state's shape and dtype."""
+        return self.score_at(xt, *self._coefficients(xt, t), drop, **condition)
+
+    def log_density(self, xt: Tensor, t: Tensor | float, drop: Tensor | None = None, **condition: Tensor) -> Tensor:
+        """log p_t(x_t) in nats, float64 (batch,); see ``log_density_at`` for laws without density at time 0."""
+        return self.log_density_at(xt, *self._coefficients(xt, t), drop, **condition)
+
+    def _coefficients(self, xt: Tensor, t: Tensor | float) -> tuple[Tensor, Tensor]:
+        t = torch.as_tensor(t, dtype=torch.float64, device=xt.device)
+        return self.process.schedule.alpha(t), self.process.schedule.sigma(t)

@@ -41,44 +41,25 @@ class ComponentDenoiser(EuclideanDenoiser):
         self.labels = labels
         self.log_evidence = torch.zeros((), dtype=torch.float64) if log_evidence is None else log_evidence
 
-    def forward(
-        self, xt: Tensor, t: Tensor | float, drop: Tensor | None = None, **condition: Tensor
-    ) -> MixturePosterior:
-        """The belief about the clean data: a mixture of Gaussians for each sample."""
-        return self.belief(xt, *self._coefficients(t), drop, **condition)
-
     def belief(
         self, xt: Tensor, alpha: Tensor | float, sigma: Tensor | float, drop: Tensor | None = None, **condition: Tensor
     ) -> MixturePosterior:
-        """As ``forward``, at a pair (alpha, sigma)."""
+        """The belief: a mixture of Gaussians for each sample."""
         noisy, log_weights = self._seen(xt, alpha, sigma, drop, condition)
         shares = (log_weights + noisy.log_densities).log_softmax(1)
         mean = noisy.mean(shares.exp()).reshape(xt.shape).to(xt.dtype)
         return MixturePosterior(mean, shares, noisy)
 
-    def score(self, xt: Tensor, t: Tensor | float, drop: Tensor | None = None, **condition: Tensor) -> Tensor:
-        """grad log p_t(x_t), of the state's shape and dtype."""
-        return self.score_at(xt, *self._coefficients(t), drop, **condition)
-
     def score_at(
         self, xt: Tensor, alpha: Tensor | float, sigma: Tensor | float, drop: Tensor | None = None, **condition: Tensor
     ) -> Tensor:
-        """As ``score``, at a pair (alpha, sigma)."""
         noisy, log_weights = self._seen(xt, alpha, sigma, drop, condition)
         shares = (log_weights + noisy.log_densities).softmax(1)
         return noisy.score(shares).reshape(xt.shape).to(xt.dtype)
 
-    def log_density(self, xt: Tensor, t: Tensor | float, drop: Tensor | None = None, **condition: Tensor) -> Tensor:
-        """log p_t(x_t) in nats, float64 (batch,).
-
-        At time 0 a law without density (a singular covariance) has its density on its support, and -inf off it.
-        """
-        return self.log_density_at(xt, *self._coefficients(t), drop, **condition)
-
     def log_density_at(
         self, xt: Tensor, alpha: Tensor | float, sigma: Tensor | float, drop: Tensor | None = None, **condition: Tensor
     ) -> Tensor:
-        """As ``log_density``, at a pair (alpha, sigma)."""
         noisy, log_weights = self._seen(xt, alpha, sigma, drop, condition)
         return log_mixture(log_weights, noisy)
 
@@ -90,10 +71,6 @@ class ComponentDenoiser(EuclideanDenoiser):
         clean = self.components.draw(chosen, seeds.at("data", "within")).reshape(len(seeds), *self.shape)
         alpha, sigma = self.process.coefficients(torch.as_tensor(t, dtype=torch.float64), clean)
         return alpha * clean + sigma * seeds.at("noise").normal_like(clean)
-
-    def _coefficients(self, t: Tensor | float) -> tuple[Tensor, Tensor]:
-        t = torch.as_tensor(t, dtype=torch.float64, device=self.log_weights.device)
-        return self.process.schedule.alpha(t), self.process.schedule.sigma(t)
 
     def _log_weights(self, batch: int, drop: Tensor | None, condition: Mapping[str, Tensor]) -> Tensor:
         return label_log_weights(type(self).__name__, self.log_weights, self.labels, batch, drop, condition)

@@ -73,40 +73,24 @@ class EmpiricalDenoiser(EuclideanDenoiser):
         """(n,), summing to one."""
         return self.log_weights.exp()
 
-    def forward(
-        self, xt: Tensor, t: Tensor | float, drop: Tensor | None = None, **condition: Tensor
-    ) -> EmpiricalPosterior:
-        """The belief about the clean data: shares of the points."""
-        return self.belief(xt, *self._coefficients(t), drop, **condition)
-
     def belief(
         self, xt: Tensor, alpha: Tensor | float, sigma: Tensor | float, drop: Tensor | None = None, **condition: Tensor
     ) -> EmpiricalPosterior:
-        """As ``forward``, at a pair (alpha, sigma)."""
+        """The belief: shares of the points."""
         seen = self._seen(xt, alpha, sigma, drop, condition)
         total, mean = seen.summed()
         return EmpiricalPosterior(mean.reshape(xt.shape).to(xt.dtype), total, seen)
 
-    def score(self, xt: Tensor, t: Tensor | float, drop: Tensor | None = None, **condition: Tensor) -> Tensor:
-        """grad log p_t(x_t), of the state's shape and dtype."""
-        return self.score_at(xt, *self._coefficients(t), drop, **condition)
-
     def score_at(
         self, xt: Tensor, alpha: Tensor | float, sigma: Tensor | float, drop: Tensor | None = None, **condition: Tensor
     ) -> Tensor:
-        """As ``score``, at a pair (alpha, sigma)."""
         seen = self._seen(xt, alpha, sigma, drop, condition)
         mean = seen.summed()[1]
         return ((seen.alpha * mean - seen.x) / seen.noise).reshape(xt.shape).to(xt.dtype)
 
-    def log_density(self, xt: Tensor, t: Tensor | float, drop: Tensor | None = None, **condition: Tensor) -> Tensor:
-        """log p_t(x_t) in nats, float64 (batch,); at time 0 the log-probability of a point, -inf elsewhere."""
-        return self.log_density_at(xt, *self._coefficients(t), drop, **condition)
-
     def log_density_at(
         self, xt: Tensor, alpha: Tensor | float, sigma: Tensor | float, drop: Tensor | None = None, **condition: Tensor
     ) -> Tensor:
-        """As ``log_density``, at a pair (alpha, sigma)."""
         seen = self._seen(xt, alpha, sigma, drop, condition)
         return seen.log_density(seen.summed()[0])
 
@@ -156,10 +140,6 @@ class EmpiricalDenoiser(EuclideanDenoiser):
             "spiral-ve": cls(many, GaussianProcess(EDMSchedule(sigma_max=20.0)), chunk=16),
             "labelled": cls([[-1.0], [0.2], [1.1]], GaussianProcess(), labels=[0, 1, 1]),
         }
-
-    def _coefficients(self, t: Tensor | float) -> tuple[Tensor, Tensor]:
-        t = torch.as_tensor(t, dtype=torch.float64, device=self.log_weights.device)
-        return self.process.schedule.alpha(t), self.process.schedule.sigma(t)
 
     def _log_weights(self, batch: int, drop: Tensor | None, condition: Mapping[str, Tensor]) -> Tensor:
         return label_log_weights(type(self).__name__, self.log_weights, self.labels, batch, drop, condition)

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -34,8 +34,13 @@ __all__ = [
 ]
 
 LEVELS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # noise in units of the data's deviation
+_BATCH = 32
 _SIGMAS = 5.0
 _FALSE_ALARM = 6e-7  # of five standard errors, for each level
+
+
+Known: TypeAlias = Mapping[str, Tensor]
+Measure: TypeAlias = Callable[[Tensor, Tensor, float, Known, Seeds], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,11 @@ class Trained:
         schedule = self.denoiser.process.schedule
         ratios = [level * self.deviation for level in LEVELS]
         return [ratio for ratio in ratios if 0 < float(schedule.time_at_sigma(ratio * 1.05)) < 1]
+
+    def affordable(self, effort: Effort) -> int:
+        """Rows for what needs several derivatives of each: more of small states, whose single rows tell less."""
+        elements = self.clean[0].numel()
+        return min(1024, max(effort.of(32, 128), effort.of(2**12, 2**14) // elements))
 
     def rows(self, count: int, seed: int) -> tuple[Tensor, dict[str, Tensor]]:
         """So many rows of the data, drawn without replacement, with their conditions, in float64."""
@@ -96,16 +106,6 @@ def _twice_differentiable() -> Iterator[None]:
         yield
 
 
-def _blocks(trained: Trained, effort: Effort, count: int, purpose: str) -> Iterator[tuple[Tensor, dict, Seeds]]:
-    """Rows of the data in batches of 32, with the addresses of their noise."""
-    clean, condition = trained.rows(count, effort.seed)
-    seeds = effort.seeds(len(clean), purpose)
-    seeds = seeds.to(clean.device)
-    for start in range(0, len(clean), 32):
-        part = slice(start, start + 32)
-        yield clean[part], {name: values[part] for name, values in condition.items()}, seeds[part]
-
-
 @claim("denoisers")
 def unbiased_denoising(trained: Trained, effort: Effort) -> Iterator[Measured]:
     """At every noise level the data lies on average where the denoiser puts it: slope 1 of truth on estimate.
@@ -114,19 +114,13 @@ def unbiased_denoising(trained: Trained, effort: Effort) -> Iterator[Measured]:
     Allowed is a bias of 5 %.
     """
     function, centre = trained.exactly(), trained.clean.double().mean(0)
-    ratios, slopes, errors = trained.levels(), [], []
-    for place, ratio in enumerate(ratios):
-        products, squares = [], []
-        for clean, condition, seeds in _blocks(trained, effort, effort.of(128, 1024), "tweedie"):
-            noisy = clean + ratio * seeds.at(place).normal_like(clean)
-            with torch.no_grad():
-                told = function.mean(noisy, ratio, condition) - centre
-            products.append((told * (clean - centre)).flatten(1).sum(1))
-            squares.append(told.square().flatten(1).sum(1))
-        slope, error = _ratio(torch.cat(products), torch.cat(squares))
-        slopes.append(slope)
-        errors.append(error)
-    yield _by_level("slope of truth on estimate", trained, ratios, slopes, errors, 1.0, 0.05)
+
+    def products(clean: Tensor, noisy: Tensor, ratio: float, condition: Known, seeds: Seeds) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            told = function.mean(noisy, ratio, condition) - centre
+        return told * (clean - centre), told.square()
+
+    yield _by_level("slope of truth on estimate", trained, effort, effort.of(128, 1024), products, 1.0, 0.05)
 
 
 @claim("denoisers")
@@ -138,22 +132,16 @@ def error_as_foretold(trained: Trained, effort: Effort) -> Iterator[Measured]:
     on data that was held out.
     """
     function = trained.exactly()
-    ratios, shares, errors = trained.levels(), [], []
-    for place, ratio in enumerate(ratios):
-        seen, foretold = [], []
-        for clean, condition, seeds in _blocks(trained, effort, effort.of(96, 512), "error"):
-            noisy = clean + ratio * seeds.at(place, "noise").normal_like(clean)
-            probe = seeds.at(place, "probe").normal_like(clean).sign()
-            with _twice_differentiable():
-                noisy.requires_grad_(True)
-                told = function.mean(noisy, ratio, condition)
-                (slope,) = torch.autograd.grad((told * probe).sum(), noisy)
-            seen.append((told.detach() - clean).square().flatten(1).sum(1))
-            foretold.append(ratio**2 * (slope * probe).flatten(1).sum(1))
-        share, error = _ratio(torch.cat(seen), torch.cat(foretold))
-        shares.append(share)
-        errors.append(error)
-    yield _by_level("squared error, seen by foretold", trained, ratios, shares, errors, 1.0, 0.25)
+
+    def squares(clean: Tensor, noisy: Tensor, ratio: float, condition: Known, seeds: Seeds) -> tuple[Tensor, Tensor]:
+        probe = seeds.at("probe").normal_like(clean).sign()
+        with _twice_differentiable():
+            noisy.requires_grad_(True)
+            told = function.mean(noisy, ratio, condition)
+            (slope,) = torch.autograd.grad((told * probe).sum(), noisy)
+        return (told.detach() - clean).square(), ratio**2 * slope * probe
+
+    yield _by_level("squared error, seen by foretold", trained, effort, effort.of(96, 512), squares, 1.0, 0.25)
 
 
 @claim("denoisers")
@@ -165,21 +153,14 @@ def conservative_score(trained: Trained, effort: Effort) -> Iterator[Measured]:
     identity's share) is taken away first.
     """
     function = trained.exactly()
-    ratios, shares, errors = trained.levels(), [], []
-    for place, ratio in enumerate(ratios):
-        odd, even = [], []
-        for clean, condition, seeds in _blocks(trained, effort, effort.of(32, 128), "symmetry"):
-            noisy = clean + ratio * seeds.at(place, "noise").normal_like(clean)
-            probe = seeds.at(place, "probe").normal_like(clean)
-            forth, back = _jacobian_products(function, noisy, ratio, condition, probe)
-            identity = (forth * probe).sum() / probe.square().sum()
-            forth, back = forth - identity * probe, back - identity * probe
-            odd.append((forth - back).square().flatten(1).sum(1))
-            even.append((forth + back).square().flatten(1).sum(1))
-        share, error = _ratio(torch.cat(odd), torch.cat(even))
-        shares.append(share)
-        errors.append(error)
-    yield _by_level("antisymmetric by symmetric part", trained, ratios, shares, errors, 0.0, 0.5)
+
+    def parts(clean: Tensor, noisy: Tensor, ratio: float, condition: Known, seeds: Seeds) -> tuple[Tensor, Tensor]:
+        probe = seeds.at("probe").normal_like(clean)
+        forth, back = _jacobian_products(function, noisy, ratio, condition, probe)
+        identity = (forth * probe).sum() / probe.square().sum()
+        return (forth - back).square(), (forth + back - 2 * identity * probe).square()
+
+    yield _by_level("antisymmetric by symmetric part", trained, effort, trained.affordable(effort), parts, 0.0, 0.5)
 
 
 @claim("denoisers")
@@ -194,28 +175,21 @@ def heat_equation_of_the_score(trained: Trained, effort: Effort) -> Iterator[Mea
     Reference: Lai et al., FP-Diffusion: improving score-based diffusion models by enforcing the underlying
     score Fokker-Planck equation (2023), eq. 10, in y and r.
     """
-    function = trained.exactly()
-    ratios, shares, errors = trained.levels(), [], []
-    for place, ratio in enumerate(ratios):
-        residuals, changes = [], []
-        step = 1e-3
-        for clean, condition, seeds in _blocks(trained, effort, effort.of(32, 128), "heat"):
-            noisy = clean + ratio * seeds.at(place, "noise").normal_like(clean)
-            with torch.no_grad():
-                above, below = ratio * math.exp(step), ratio * math.exp(-step)
-                upper, lower = function.mean(noisy, above, condition), function.mean(noisy, below, condition)
-                slope = (upper - lower) / (2 * step)  # r dD/dr
-                score_slope = ((upper - noisy) / above**2 - (lower - noisy) / below**2) / (2 * step)
-            first, second = (
-                ratio**2 * (score_slope - _heating(function, noisy, ratio, condition, seeds.at(place, name)))
-                for name in ("first", "second")
-            )
-            residuals.append((first * second).flatten(1).sum(1))
-            changes.append(slope.square().flatten(1).sum(1))
-        share, error = _ratio(torch.cat(residuals), torch.cat(changes))
-        shares.append(share)
-        errors.append(error)
-    yield _by_level("unexplained by explained change", trained, ratios, shares, errors, 0.0, 1.0)
+    function, step = trained.exactly(), 1e-3
+
+    def residuals(clean: Tensor, noisy: Tensor, ratio: float, condition: Known, seeds: Seeds) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            above, below = ratio * math.exp(step), ratio * math.exp(-step)
+            upper, lower = function.mean(noisy, above, condition), function.mean(noisy, below, condition)
+        change = (upper - lower) / (2 * step)  # r dD/dr
+        of_score = ((upper - noisy) / above**2 - (lower - noisy) / below**2) / (2 * step)
+        first, second = (
+            ratio**2 * (of_score - _heating(function, noisy, ratio, condition, seeds.at(name)))
+            for name in ("first", "second")
+        )
+        return first * second, change.square()
+
+    yield _by_level("unexplained by explained change", trained, effort, trained.affordable(effort), residuals, 0.0, 1.0)
 
 
 @claim("denoisers")
@@ -285,19 +259,30 @@ def _ratio(above: Tensor, below: Tensor) -> tuple[float, float]:
 
 
 def _by_level(
-    quantity: str,
-    trained: Trained,
-    ratios: list[float],
-    values: list[float],
-    errors: list[float],
-    ideal: float,
-    tolerance: float,
+    quantity: str, trained: Trained, effort: Effort, count: int, measure: Measure, ideal: float, tolerance: float
 ) -> Measured:
-    """The level that is farthest from the ideal beyond chance, and all levels as a plot."""
+    """A ratio of two means at every noise level: the one farthest from the ideal beyond chance, and all as a plot.
+
+    ``measure(clean, noisy, ratio, condition, seeds)`` gives both quantities for a batch, of the state's shape.
+    """
+    ratios = trained.levels()
     if not ratios:
         raise NotMeasured("the schedule reaches none of the noise levels that are measured")
-    beyond = [abs(value - ideal) - _SIGMAS * error for value, error in zip(values, errors, strict=True)]
-    worst = int(np.argmax(beyond))
+    clean, condition = trained.rows(count, effort.seed)
+    seeds = effort.seeds(len(clean), quantity).to(clean.device)
+    values, errors = [], []
+    for place, ratio in enumerate(ratios):
+        pairs = []
+        for start in range(0, len(clean), _BATCH):
+            rows = slice(start, start + _BATCH)
+            own = seeds[rows].at(place)
+            noisy = clean[rows] + ratio * own.at("noise").normal_like(clean[rows])
+            known = {name: part[rows] for name, part in condition.items()}
+            pairs.append([part.flatten(1).sum(1) for part in measure(clean[rows], noisy, ratio, known, own)])
+        value, error = _ratio(*(torch.cat(parts) for parts in zip(*pairs, strict=True)))
+        values.append(value)
+        errors.append(error)
+    worst = int(np.argmax([abs(value - ideal) - _SIGMAS * error for value, error in zip(values, errors, strict=True)]))
     slack = tolerance + _SIGMAS * errors[worst]
     relative = [ratio / trained.deviation for ratio in ratios]
     curve = Curve("measured", relative, values, errors)
