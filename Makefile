@@ -50,6 +50,7 @@ docs: .venv/.docs-stamp
 bench: .venv-bench/.stamp
 	$(BENCH)/python -m benchmarks.quality
 	$(BENCH)/python -m benchmarks.throughput
+	$(BENCH)/python -m benchmarks.exact
 
 clean:
 	rm -rf dist docs/_build docs/jupyter_execute .pytest_cache .ruff_cache .import_linter_cache .hypothesis

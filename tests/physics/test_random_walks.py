@@ -12,7 +12,7 @@ from unstir.core.errors import InputError
 from unstir.core.seeds import Seeds
 from unstir.physics.random_walks import GraphWalk, LatticeWalk
 from unstir.verification.base import Effort
-from unstir.verification.checks.physics_paths import (
+from unstir.verification.checks.physics_walks import (
     continuous_walk_law,
     graph_walk_law,
     walk_becomes_diffusion,

@@ -14,7 +14,7 @@ from unstir.core.seeds import Seeds
 from unstir.physics.brownian_motion import BrownianMotion
 from unstir.physics.trajectories import anomalous_exponent, estimate_diffusivity, mean_squared_displacement
 from unstir.verification.base import Effort
-from unstir.verification.checks.physics_paths import (
+from unstir.verification.checks.physics_trajectories import (
     diffusivity_error_bars,
     displacements_by_definition,
     exponent_of_fractional_motion,

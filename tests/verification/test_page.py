@@ -109,7 +109,14 @@ def test_a_finding_survives_json(figure):
         (Measured("", 1.0, low=0.5), "≥ 0.5"),
         (Measured("", 1.0, 0.5, 1.5), "0.5 to 1.5"),
         (Measured("", 1.0, high=0.0), "≤ 0"),
+        (Measured("", 2, 2, 2), "= 2"),
+        (Measured("", 1.0000003, 1 - 1e-6, 1 + 1e-6), "1 ± 1e-06"),
     ],
 )
 def test_bounds_in_words(figure, text):
     assert bounds_text(figure) == text
+
+
+def test_a_value_close_to_its_bounds_shows_the_digits_that_tell():
+    assert measured_text(Measured("", 1.0000003, 1 - 1e-6, 1 + 1e-6)) == "1.0000003"
+    assert measured_text(Measured("", 2.004, 1.9, 2.1, uncertainty=0.012)) == "2 ± 0.01"

@@ -97,21 +97,34 @@ def verdict(findings: Sequence[Finding]) -> str:
 def measured_text(figure: Measured) -> str:
     """The value with its uncertainty."""
     error = "" if figure.uncertainty is None else f" ± {figure.uncertainty:.1g}"
-    return _formatted(figure.value) + error
+    return _formatted(figure.value, _digits(figure)) + error
 
 
 def bounds_text(figure: Measured) -> str:
     """The bounds as a table shows them."""
-    low, high = _formatted(figure.low), _formatted(figure.high)
     if is_probability(figure):
-        return f"p ≥ {low}"
+        return f"p ≥ {figure.low:.3g}"
+    digits = _digits(figure)
+    if digits > 3:
+        return f"{(figure.low + figure.high) / 2:.{digits}g} ± {(figure.high - figure.low) / 2:.1g}"
+    low, high = _formatted(figure.low), _formatted(figure.high)
+    if figure.low == figure.high:
+        return f"= {low}"
     if math.isinf(figure.low):
         return f"≤ {high}"
     return f"≥ {low}" if math.isinf(figure.high) else f"{low} to {high}"
 
 
-def _formatted(value: float) -> str:
-    return "0" if value == 0 else f"{value:.3g}"
+def _digits(figure: Measured) -> int:
+    """Significant digits that tell a value from its bounds: three, and more where these lie close together."""
+    width = figure.high - figure.low
+    if not (0 < width < abs(figure.value) / 50 < math.inf):
+        return 3
+    return min(12, 2 + math.ceil(math.log10(abs(figure.value) / width)))
+
+
+def _formatted(value: float | int, digits: int = 3) -> str:
+    return "0" if value == 0 else f"{value:.{digits}g}"
 
 
 def _plain(value: Any) -> Any:

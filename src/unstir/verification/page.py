@@ -27,6 +27,7 @@ from unstir.verification.findings import (
     verdict,
 )
 
+_FIRST = ("samplers", "exact", "physics", "processes", "schedules")
 _WORDS = {PASSED: "holds", FAILED: "fails", LEFT_OUT: "not measured"}
 
 
@@ -223,7 +224,8 @@ def _identifier(finding: Finding) -> str:
 
 
 def _by_kind(findings: Sequence[Finding]) -> dict[str, list[Finding]]:
-    found: dict[str, list[Finding]] = {}
+    """The findings of each kind; what the mathematics rests on comes first."""
+    found: dict[str, list[Finding]] = {kind: [] for kind in _FIRST if any(kind == other.kind for other in findings)}
     for finding in findings:
         found.setdefault(finding.kind, []).append(finding)
     return found

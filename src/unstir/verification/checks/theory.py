@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from unstir.exact.base import EuclideanDenoiser
-from unstir.exact.control import controlled_paths, energy_draws, follmer_energy_draws, kl_draws
-from unstir.exact.forward_law import ForwardLaw, forward_law
-from unstir.exact.information import information_draws, share_of_time, squared_error_draws
 from unstir.exact.mixture import MixtureDenoiser
-from unstir.exact.modes import merging_log_snr, merging_times
-from unstir.exact.reverse_time import (
+from unstir.processes.gaussian import GaussianProcess
+from unstir.processes.schedules.base import Schedule
+from unstir.theory.control import controlled_paths, energy_draws, follmer_energy_draws, kl_draws
+from unstir.theory.forward_law import ForwardLaw, forward_law
+from unstir.theory.information import information_draws, share_of_time, squared_error_draws
+from unstir.theory.modes import merging_log_snr, merging_times
+from unstir.theory.reverse_time import (
     divergence,
     log_density_by_flow,
     probability_flow,
@@ -22,8 +24,6 @@ from unstir.exact.reverse_time import (
     schedule_of,
     times_between,
 )
-from unstir.processes.gaussian import GaussianProcess
-from unstir.processes.schedules.base import Schedule
 from unstir.verification.base import Curve, Effort, Measured, NotMeasured, Plot, claim
 from unstir.verification.statistics import at_most, counts_are, mean_is, order_of, same_law
 

@@ -8,9 +8,9 @@ from scipy.signal import argrelextrema
 from unstir import CosineSchedule, GaussianProcess
 from unstir.core.errors import InputError
 from unstir.exact.mixture import MixtureDenoiser
-from unstir.exact.modes import merging_log_snr, merging_times, modes_of
 from unstir.processes.schedules.edm import EDMSchedule
 from unstir.processes.schedules.linear_vp import LinearVPSchedule
+from unstir.theory.modes import merging_log_snr, merging_times, modes_of
 from unstir.verification.base import Effort
 from unstir.verification.checks import theory
 

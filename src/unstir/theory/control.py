@@ -24,8 +24,8 @@ from torch import Tensor
 from unstir.core.errors import InputError
 from unstir.core.seeds import Seeds
 from unstir.exact.base import EuclideanDenoiser
-from unstir.exact.reverse_time import reverse_sde, schedule_of, times_between
 from unstir.physics.stochastic_process import ItoProcess, brownian_increments, check_times
+from unstir.theory.reverse_time import reverse_sde, schedule_of, times_between
 
 _LOG_SNR = 20.0  # beyond, in either direction, a belief of data of order one no longer changes
 

@@ -4,9 +4,9 @@ import torch
 
 from unstir import CosineSchedule, GaussianProcess, Seeds
 from unstir.core.errors import InputError
-from unstir.exact.forward_law import forward_law, forward_sde
 from unstir.exact.mixture import MixtureDenoiser
 from unstir.processes.schedules.linear_vp import LinearVPSchedule
+from unstir.theory.forward_law import forward_law, forward_sde
 from unstir.verification.base import Effort
 from unstir.verification.checks import theory
 

@@ -10,9 +10,12 @@ from unstir import CosineSchedule, GaussianProcess, Seeds
 from unstir.core.errors import InputError
 from unstir.denoisers.base import Denoiser
 from unstir.denoisers.posteriors import PointPosterior
-from unstir.exact import reverse_time
 from unstir.exact.mixture import MixtureDenoiser
-from unstir.exact.reverse_time import (
+from unstir.processes.schedules.edm import EDMSchedule
+from unstir.processes.schedules.linear_vp import LinearVPSchedule
+from unstir.processes.schedules.rectified_flow import RectifiedFlowSchedule
+from unstir.theory import reverse_time
+from unstir.theory.reverse_time import (
     log_density_by_flow,
     probability_flow,
     return_to_data,
@@ -20,9 +23,6 @@ from unstir.exact.reverse_time import (
     score_at,
     times_between,
 )
-from unstir.processes.schedules.edm import EDMSchedule
-from unstir.processes.schedules.linear_vp import LinearVPSchedule
-from unstir.processes.schedules.rectified_flow import RectifiedFlowSchedule
 from unstir.verification.base import Effort
 from unstir.verification.checks import theory
 

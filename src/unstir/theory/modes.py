@@ -18,8 +18,8 @@ from torch import Tensor
 from unstir.core.errors import InputError
 from unstir.core.seeds import Seeds
 from unstir.exact.base import EuclideanDenoiser
-from unstir.exact.forward_law import line_shape
-from unstir.exact.reverse_time import schedule_of
+from unstir.theory.forward_law import line_shape
+from unstir.theory.reverse_time import schedule_of
 
 _PARTS = 32  # pieces into which an interval is cut at a time: one call of the score serves all intervals
 _CELLS = 2000

@@ -20,10 +20,10 @@ from torch import Tensor
 from unstir.core.errors import InputError
 from unstir.core.seeds import Seeds
 from unstir.exact.base import EuclideanDenoiser
-from unstir.exact.reverse_time import schedule_of, times_between
 from unstir.physics.fokker_planck import FokkerPlanck
 from unstir.physics.stochastic_process import ItoProcess, check_times
 from unstir.processes.schedules.base import Schedule
+from unstir.theory.reverse_time import schedule_of, times_between
 
 _DRAWS = 4096
 _DEVIATIONS = 7.0  # the box reaches so far that a normal law leaves 3e-12 outside

@@ -8,8 +8,11 @@ from torch.testing import assert_close
 
 from unstir import CosineSchedule, GaussianProcess, Seeds
 from unstir.core.errors import InputError
-from unstir.exact import control
-from unstir.exact.control import (
+from unstir.exact.mixture import MixtureDenoiser
+from unstir.processes.schedules.edm import EDMSchedule
+from unstir.processes.schedules.rectified_flow import RectifiedFlowSchedule
+from unstir.theory import control
+from unstir.theory.control import (
     Estimate,
     control_energy,
     controlled_paths,
@@ -20,10 +23,7 @@ from unstir.exact.control import (
     kl_draws,
     optimal_control,
 )
-from unstir.exact.mixture import MixtureDenoiser
-from unstir.exact.reverse_time import times_between
-from unstir.processes.schedules.edm import EDMSchedule
-from unstir.processes.schedules.rectified_flow import RectifiedFlowSchedule
+from unstir.theory.reverse_time import times_between
 from unstir.verification.base import Effort
 from unstir.verification.checks import theory
 

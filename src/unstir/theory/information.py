@@ -19,9 +19,9 @@ from torch import Tensor
 from unstir.core.errors import InputError
 from unstir.core.seeds import Seeds
 from unstir.exact.base import EuclideanDenoiser
-from unstir.exact.control import Estimate
-from unstir.exact.reverse_time import schedule_of
 from unstir.processes.schedules.base import Schedule
+from unstir.theory.control import Estimate
+from unstir.theory.reverse_time import schedule_of
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,10 @@ from torch.testing import assert_close
 
 from unstir import CosineSchedule, GaussianProcess, Seeds
 from unstir.core.errors import InputError
-from unstir.exact.information import (
+from unstir.exact.mixture import MixtureDenoiser
+from unstir.processes.schedules.edm import EDMSchedule
+from unstir.processes.schedules.rectified_flow import RectifiedFlowSchedule
+from unstir.theory.information import (
     gaussian_information,
     information_draws,
     mmse,
@@ -15,9 +18,6 @@ from unstir.exact.information import (
     signal_story,
     squared_error_draws,
 )
-from unstir.exact.mixture import MixtureDenoiser
-from unstir.processes.schedules.edm import EDMSchedule
-from unstir.processes.schedules.rectified_flow import RectifiedFlowSchedule
 from unstir.verification.base import Effort
 from unstir.verification.checks import theory
 
