@@ -1,5 +1,6 @@
 """The command line as a user meets it: the README's commands in their order, errors without tracebacks."""
 
+import json
 import os
 import re
 import shlex
@@ -125,6 +126,44 @@ def test_verify_prints_a_table_and_writes_a_certificate(tmp_path):
     page = tmp_path / done.stdout.strip().splitlines()[-1].removeprefix("certificate: ")
     assert page.stat().st_size > 10_000
     assert page.with_suffix(".json").is_file()
+
+
+def test_verify_measures_other_packages_and_fails_what_is_broken(tmp_path):
+    """A sampler and a claim of a package installed beside unstir, in several processes; exit code 1."""
+    (tmp_path / "stranger.py").write_text(
+        """
+from unstir.samplers.runge_kutta import RungeKuttaSampler, Tableau
+from unstir.verification.base import Measured, claim
+
+
+def hasty():
+    \"""Heun's method with the wrong time in its second stage.\"""
+    return RungeKuttaSampler(Tableau(2, (0.0, 0.8), ((), (1.0,)), (0.5, 0.5)))
+
+
+@claim("samplers")
+def declares_its_calls(sampler, effort):
+    \"""It says how often it calls the denoiser.\"""
+    yield Measured("calls", sampler.calls_per_step, low=1)
+""",
+        encoding="utf-8",
+    )
+    information = tmp_path / "stranger-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: stranger\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text(
+        "[unstir.samplers]\nhasty = stranger:hasty\n[unstir.checks]\ndeclares-its-calls = stranger:declares_its_calls\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-m", "unstir.cli", "verify", "samplers/hasty", "--quick", "--workers", "2"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == 1, done.stderr
+    assert "It says how often it calls the denoiser." in done.stdout
+    assert "FAIL" in done.stdout
+    record = json.loads((tmp_path / "verification/samplers-hasty/verify.json").read_text())
+    status = {finding["check"]: finding["status"] for finding in record["findings"]}
+    assert status["declares-its-calls"] == "passed"
+    assert status["sampler-order"] == "failed"
 
 
 def test_verify_refuses_what_it_does_not_know(tmp_path):

@@ -36,8 +36,6 @@ def verify(
 
     Raises InputError for a name that is not in the catalogue, and where ``run`` is no trained run.
     """
-    import os
-
     from tqdm import tqdm
 
     from unstir.core.errors import InputError
@@ -60,5 +58,12 @@ def verify(
     else:
         total = len(runner.tasks(names, quick))
         with tqdm(total=total, desc="verifying", unit="claims", disable=not progress) as bar:
-            record = runner.run(names, effort, workers or os.cpu_count() or 1, folder / "verify.json", bar.update)
+            record = runner.run(names, effort, workers or _cores(), folder / "verify.json", bar.update)
     return findings_of(record), write_page(record, folder / "verify.html")
+
+
+def _cores() -> int:
+    """Those that this process may use."""
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
