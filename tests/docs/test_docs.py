@@ -29,7 +29,7 @@ NOT_DESCRIBED = {"cli", "recipes"}  # commands and data: the catalogue and `--he
 def built(tmp_path_factory):
     """The pages as HTML; every warning of Sphinx is an error, and so is a cell that raises."""
     folder = tmp_path_factory.mktemp("docs") / "html"
-    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", str(DOCS), str(folder)]
+    command = [sys.executable, "-m", "sphinx", "-q", "-j", "2", "-W", "--keep-going", str(DOCS), str(folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
     ended = subprocess.run(command, capture_output=True, text=True, timeout=900, env=environment, check=False)
     assert ended.returncode == 0, ended.stderr[-6000:]

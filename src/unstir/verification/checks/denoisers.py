@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 LEVELS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # noise in units of the data's deviation
-_BATCH = 32
+_ELEMENTS = 2**15  # of a batch, at least 32 rows of which are taken at once
 _SIGMAS = 5.0
 _FALSE_ALARM = 6e-7  # of five standard errors, for each level
 
@@ -66,10 +66,9 @@ class Trained:
         ratios = [level * self.deviation for level in LEVELS]
         return [ratio for ratio in ratios if 0 < float(schedule.time_at_sigma(ratio * 1.05)) < 1]
 
-    def affordable(self, effort: Effort) -> int:
-        """Rows for what needs several derivatives of each: more of small states, whose single rows tell less."""
-        elements = self.clean[0].numel()
-        return min(1024, max(effort.of(32, 128), effort.of(2**12, 2**14) // elements))
+    def affordable(self, effort: Effort, least: int) -> int:
+        """``least`` rows in full effort, a quarter in quick; more of small states, whose single rows tell less."""
+        return max(effort.of(least // 4, least), min(2048, effort.of(2**12, 2**14) // self.clean[0].numel()))
 
     def rows(self, count: int, seed: int) -> tuple[Tensor, dict[str, Tensor]]:
         """So many rows of the data, drawn without replacement, with their conditions, in float64."""
@@ -120,7 +119,7 @@ def unbiased_denoising(trained: Trained, effort: Effort) -> Iterator[Measured]:
             told = function.mean(noisy, ratio, condition) - centre
         return told * (clean - centre), told.square()
 
-    yield _by_level("slope of truth on estimate", trained, effort, effort.of(128, 1024), products, 1.0, 0.05)
+    yield _by_level("slope of truth on estimate", trained, effort, 1024, products, 1.0, 0.05)
 
 
 @claim("denoisers")
@@ -141,7 +140,7 @@ def error_as_foretold(trained: Trained, effort: Effort) -> Iterator[Measured]:
             (slope,) = torch.autograd.grad((told * probe).sum(), noisy)
         return (told.detach() - clean).square(), ratio**2 * slope * probe
 
-    yield _by_level("squared error, seen by foretold", trained, effort, effort.of(96, 512), squares, 1.0, 0.25)
+    yield _by_level("squared error, seen by foretold", trained, effort, 512, squares, 1.0, 0.25)
 
 
 @claim("denoisers")
@@ -160,7 +159,7 @@ def conservative_score(trained: Trained, effort: Effort) -> Iterator[Measured]:
         identity = (forth * probe).sum() / probe.square().sum()
         return (forth - back).square(), (forth + back - 2 * identity * probe).square()
 
-    yield _by_level("antisymmetric by symmetric part", trained, effort, trained.affordable(effort), parts, 0.0, 0.5)
+    yield _by_level("antisymmetric by symmetric part", trained, effort, 128, parts, 0.0, 0.5)
 
 
 @claim("denoisers")
@@ -189,7 +188,7 @@ def heat_equation_of_the_score(trained: Trained, effort: Effort) -> Iterator[Mea
         )
         return first * second, change.square()
 
-    yield _by_level("unexplained by explained change", trained, effort, trained.affordable(effort), residuals, 0.0, 1.0)
+    yield _by_level("unexplained by explained change", trained, effort, 128, residuals, 0.0, 1.0)
 
 
 @claim("denoisers")
@@ -259,22 +258,24 @@ def _ratio(above: Tensor, below: Tensor) -> tuple[float, float]:
 
 
 def _by_level(
-    quantity: str, trained: Trained, effort: Effort, count: int, measure: Measure, ideal: float, tolerance: float
+    quantity: str, trained: Trained, effort: Effort, least: int, measure: Measure, ideal: float, tolerance: float
 ) -> Measured:
     """A ratio of two means at every noise level: the one farthest from the ideal beyond chance, and all as a plot.
 
-    ``measure(clean, noisy, ratio, condition, seeds)`` gives both quantities for a batch, of the state's shape.
+    ``measure(clean, noisy, ratio, condition, seeds)`` gives both quantities for a batch, of the state's shape;
+    ``least`` is the number of rows for large states.
     """
     ratios = trained.levels()
     if not ratios:
         raise NotMeasured("the schedule reaches none of the noise levels that are measured")
-    clean, condition = trained.rows(count, effort.seed)
+    clean, condition = trained.rows(trained.affordable(effort, least), effort.seed)
     seeds = effort.seeds(len(clean), quantity).to(clean.device)
+    batch = max(32, _ELEMENTS // clean[0].numel())
     values, errors = [], []
     for place, ratio in enumerate(ratios):
         pairs = []
-        for start in range(0, len(clean), _BATCH):
-            rows = slice(start, start + _BATCH)
+        for start in range(0, len(clean), batch):
+            rows = slice(start, start + batch)
             own = seeds[rows].at(place)
             noisy = clean[rows] + ratio * own.at("noise").normal_like(clean[rows])
             known = {name: part[rows] for name, part in condition.items()}
