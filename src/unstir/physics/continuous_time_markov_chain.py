@@ -52,8 +52,7 @@ class ContinuousTimeMarkovChain:
                 f"seen a smallest rate of {moving.data.min(initial=0.0):.3g}, and row {int(off.argmax())} sums to "
                 f"{matrix.sum(axis=1)[off.argmax()]:.3g}"
             )
-        if self.states is not None and len(set(self.states)) != matrix.shape[0]:
-            raise InputError(f"states: {matrix.shape[0]} different names are needed; seen {list(self.states)}")
+        tools.check_names(self.states, matrix.shape[0])
         object.__setattr__(self, "generator", matrix)
 
     @property

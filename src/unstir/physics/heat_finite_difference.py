@@ -15,7 +15,7 @@ from unstir.core.errors import InputError, NonFiniteError, unknown
 from unstir.physics.box_modes import box, cell_centres, on_cells
 from unstir.physics.heat_boundaries import walls_of
 from unstir.physics.heat_operator import AxisFluxes, at_wall, cell_tensors, fluxes_of
-from unstir.physics.heat_times import longest_step, output_times
+from unstir.physics.heat_times import equal_steps, longest_step, output_times
 from unstir.physics.units import dimensions
 
 __all__ = ["FiniteDifferenceHeat"]
@@ -87,18 +87,13 @@ class FiniteDifferenceHeat:
         shape, lengths = self._box
         field = on_cells(u0, shape, lengths, "u0").ravel()
         longest = self._longest_step(step)
-        fields, now, taken = np.empty((len(times), *shape)), 0.0, 0
-        march: tuple[float, Callable[..., np.ndarray]] | None = None
-        for place, time in enumerate(times):
-            count = math.ceil((time - now) / longest * (1 - 1e-12))
-            dt = (time - now) / max(count, 1)
-            for part in range(count):
-                # equal but for rounding: the factors serve on
-                if march is None or abs(march[0] - dt) > 1e-12 * dt:
-                    march = (dt, self._stepper(dt))
-                field = march[1](field, now + part * dt, taken < self.damped_steps)
+        fields, taken = np.empty((len(times), *shape)), 0
+        for place, (starts, march, _) in enumerate(equal_steps(times, longest, self._stepper)):
+            for start in starts:
+                assert march is not None, "where there is a step to take, it is made"
+                field = march(field, start, taken < self.damped_steps)
                 taken += 1
-            fields[place], now = field.reshape(shape), float(time)
+            fields[place] = field.reshape(shape)
         if not np.isfinite(fields).all():
             raise NonFiniteError("finite differences of the heat equation left the finite numbers")
         return fields

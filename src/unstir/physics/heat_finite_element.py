@@ -14,7 +14,7 @@ from scipy.sparse import linalg
 from unstir.core.errors import InputError, unknown
 from unstir.physics.heat_boundaries import Dirichlet, Neumann, Robin, Wall, wall_of
 from unstir.physics.heat_meshes import fem
-from unstir.physics.heat_times import longest_step, output_times
+from unstir.physics.heat_times import equal_steps, longest_step, output_times
 from unstir.physics.units import dimensions
 
 __all__ = ["FiniteElementHeat"]
@@ -74,17 +74,14 @@ class FiniteElementHeat:
         times = output_times(times)
         u = self.nodal(u0)
         longest = max(float(times[-1]) / 50, np.finfo(float).tiny) if step is None else longest_step(step)
-        fields, now = np.empty((len(times), u.size)), 0.0
+        fields = np.empty((len(times), u.size))
         before: np.ndarray | None = None
-        march: tuple[float, Callable[..., np.ndarray]] | None = None
-        for place, time in enumerate(times):
-            count = math.ceil((time - now) / longest * (1 - 1e-12))
-            dt = (time - now) / max(count, 1)
-            for part in range(count):
-                if march is None or abs(march[0] - dt) > 1e-12 * dt:
-                    march, before = (dt, self._stepper(dt)), None
-                before, u = u, march[1](u, before, now + part * dt)
-            fields[place], now = u, float(time)
+        for place, (starts, march, new) in enumerate(equal_steps(times, longest, self._stepper)):
+            before = None if new else before
+            for start in starts:
+                assert march is not None, "where there is a step to take, it is made"
+                before, u = u, march(u, before, start)
+            fields[place] = u
         return fields
 
     def nodal(self, values: Any) -> np.ndarray:

@@ -47,8 +47,7 @@ class MarkovChain:
                 f"transition: rows of probabilities that sum to one are needed; seen a smallest of {values.min():.3g}, "
                 f"and row {int(off.argmax())} sums to {matrix.sum(axis=1)[off.argmax()]:.10g}"
             )
-        if self.states is not None and len(set(self.states)) != matrix.shape[0]:
-            raise InputError(f"states: {matrix.shape[0]} different names are needed; seen {list(self.states)}")
+        tools.check_names(self.states, matrix.shape[0])
         object.__setattr__(self, "transition", matrix)
 
     @classmethod

@@ -217,3 +217,9 @@ def first_states(initial: Any, states: Sequence[Any] | None, size: int, seeds: S
     cumulative = torch.as_tensor(np.cumsum(law), device=uniform.device)
     allowed = int(np.flatnonzero(law)[-1])
     return torch.searchsorted(cumulative, uniform, right=True).clamp(max=allowed)
+
+
+def check_names(states: Sequence[Any] | None, count: int) -> None:
+    """States are without names, or each has one of its own."""
+    if states is not None and len(set(states)) != count:
+        raise InputError(f"states: {count} different names are needed; seen {list(states)}")

@@ -19,6 +19,8 @@ from unstir.verification.base import Check, Claim, Effort, Measured, NotMeasured
 from unstir.verification.findings import FAILED, LEFT_OUT, PASSED, Finding, to_plain
 from unstir.verification.subjects import subjects
 
+_PAUSE = 2.0  # seconds between two savings of what has been found
+
 
 @dataclass(frozen=True)
 class Task:
@@ -48,18 +50,13 @@ def measure(check: Check, subject: Any, effort: Effort) -> Finding:
             reason, status = "the check measured nothing", FAILED
     if not all(figure.passed for figure in measured):
         status = FAILED
-    name, sentence = check.__name__.replace("_", "-"), (check.__doc__ or "").strip().split("\n")[0]
-    return Finding(told.kind, "", "", name, sentence, tuple(measured), time.perf_counter() - begun, reason, status)
+    name, seconds = check.__name__.replace("_", "-"), time.perf_counter() - begun
+    return Finding(told.kind, "", "", name, _sentence(check), tuple(measured), seconds, reason, status)
 
 
 def checks_for(kind: str, entry: str, quick: bool = False) -> dict[str, Check]:
     """The checks that concern an entry, by name."""
-    found = {}
-    for name, check in _all_checks().items():
-        told: Claim = check.claim  # type: ignore[attr-defined]
-        if told.kind == kind and (not told.only or entry in told.only) and not (quick and told.slow):
-            found[name] = check
-    return found
+    return {name: check for name, check in _all_checks().items() if _concerns(check, kind, entry, quick)}
 
 
 def tasks(names: Iterable[str] = (), quick: bool = False) -> list[Task]:
@@ -81,12 +78,18 @@ def tasks(names: Iterable[str] = (), quick: bool = False) -> list[Task]:
     if not names:
         chosen = [entry for known in everything.values() for entry in known.values()]
     unique = dict.fromkeys((entry.kind, entry.name) for entry in chosen)
-    return [Task(kind, entry, check) for kind, entry in unique for check in checks_for(kind, entry, quick)]
+    checks = _all_checks()
+    return [
+        Task(kind, entry, name)
+        for kind, entry in unique
+        for name, check in checks.items()
+        if _concerns(check, kind, entry, quick)
+    ]
 
 
 def perform(task: Task, effort: Effort) -> list[Finding]:
     """Runs a task's check on each subject of its entry; an entry that cannot be made is left out, or fails."""
-    check = _all_checks()[task.check]
+    check = _loaded(entries("checks")[task.check])
     place = {"kind": task.kind, "entry": task.entry}
     try:
         made = subjects(task.kind, entries(task.kind)[task.entry])
@@ -118,15 +121,16 @@ def run(
     left = [task for task in to_do if _address(task) not in done]
     if progress:
         progress(len(to_do) - len(left))
-    begun, saved = time.perf_counter(), time.perf_counter()
+    begun, saved, pause = time.perf_counter(), time.perf_counter(), _PAUSE
     try:
         for task, findings in _performed(left, effort, workers):
             done[_address(task)] = [to_plain(finding) for finding in findings]
             if progress:
                 progress(1)
-            if keep and time.perf_counter() - saved > 2:
+            if keep and (now := time.perf_counter()) - saved > pause:
                 write(keep, {**record, "complete": False, "findings": done})
                 saved = time.perf_counter()
+                pause = max(_PAUSE, 20 * (saved - now))  # the record grows: writing it stays a twentieth of the time
     except KeyboardInterrupt:
         if keep:
             write(keep, {**record, "complete": False, "findings": done})
@@ -165,21 +169,31 @@ def _one_thread() -> None:
 
 
 def _all_checks() -> dict[str, Check]:
-    found = {}
-    for name, entry in entries("checks").items():
-        try:
-            check = entry.load()
-        except Exception as error:
-            raise InputError(f"the check {name!r} ({entry.target}) cannot be loaded: {error}") from error
-        if not isinstance(getattr(check, "claim", None), Claim):
-            raise InputError(f"the check {name!r} ({entry.target}) is not marked with @claim")
-        found[name] = check
-    return found
+    return {name: _loaded(entry) for name, entry in entries("checks").items()}
+
+
+def _loaded(entry: Entry) -> Check:
+    try:
+        check = entry.load()
+    except Exception as error:
+        raise InputError(f"the check {entry.name!r} ({entry.target}) cannot be loaded: {error}") from error
+    if not isinstance(getattr(check, "claim", None), Claim):
+        raise InputError(f"the check {entry.name!r} ({entry.target}) is not marked with @claim")
+    return check
+
+
+def _concerns(check: Check, kind: str, entry: str, quick: bool) -> bool:
+    told: Claim = check.claim  # type: ignore[attr-defined]
+    return told.kind == kind and (not told.only or entry in told.only) and not (quick and told.slow)
+
+
+def _sentence(check: Check) -> str:
+    """The claim: the first line of the docstring."""
+    return (check.__doc__ or "").strip().split("\n")[0]
 
 
 def _unmade(check: Check, task: Task, reason: str, status: str) -> Finding:
-    sentence = (check.__doc__ or "").strip().split("\n")[0]
-    return Finding(task.kind, task.entry, task.entry, task.check, sentence, (), 0.0, reason, status)
+    return Finding(task.kind, task.entry, task.entry, task.check, _sentence(check), (), 0.0, reason, status)
 
 
 def _address(task: Task) -> str:
@@ -194,7 +208,7 @@ def circumstances_of(names: list[str], effort: Effort) -> dict[str, Any]:
 
 
 def _source_digest() -> str:
-    """SHA-256 of the package's own files and the versions of those that join it."""
+    """SHA-256 of the package's own files."""
     digest = hashlib.sha256()
     root = Path(unstir.__file__).parent
     for path in sorted(root.rglob("*.py")):
