@@ -2,12 +2,11 @@
 
 import os
 import tempfile
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 
 from unstir.report import course, measures, records, showing
-from unstir.report.markup import Html, duration, element, number, render
+from unstir.report.markup import Html, duration, element, number
+from unstir.report.parts import key_numbers, whole_page
 from unstir.report.reading import Run, read_run
 from unstir.report.verdict import key_figures, verdict
 
@@ -54,21 +53,12 @@ def write_page(folder: Path) -> Path:
 
 def compose(run: Run) -> str:
     """The whole page as text."""
-    here = files("unstir.report")
-    return Template((here / "template.html").read_text(encoding="utf-8")).substitute(
-        title=render(f"{run.name}: a run of unstir"),
-        style=(here / "style.css").read_text(encoding="utf-8"),
-        head=_head(run),
-        body=render([make(run) for make in SECTIONS]),
-        foot=_foot(run),
-    )
+    body = [make(run) for make in SECTIONS]
+    return whole_page(f"{run.name}: a run of unstir", _head(run), body, _foot(run))
 
 
 def _head(run: Run) -> Html:
-    numbers = [
-        element("div", element("dt", name), element("dd", element("b", value), element("small", beside)))
-        for name, value, beside in key_figures(run.results, run.classes)
-    ]
+    numbers = key_figures(run.results, run.classes)
     contents = [element("a", word, href=f"#{identifier}") for identifier, word in _CONTENTS.items()]
     return element(
         "header",
@@ -76,7 +66,7 @@ def _head(run: Run) -> Html:
         element("h1", run.name),
         element("p", verdict(run.results, run.classes), class_="verdict"),
         element("p", _byline(run), class_="byline"),
-        element("dl", numbers, class_="numbers") if numbers else None,
+        key_numbers(numbers) if numbers else None,
         element("nav", contents, aria_label="Contents"),
     )
 

@@ -1,9 +1,32 @@
 """The recurring parts of the page: sections, figures, captions, notes and tables."""
 
 from collections.abc import Iterable, Sequence
+from importlib.resources import files
+from string import Template
 from typing import Any
 
-from unstir.report.markup import Html, element
+from unstir.report.markup import Html, element, render
+
+
+def whole_page(title: str, head: Html, body: Any, foot: Html) -> str:
+    """A page that needs nothing beside it: the style sheet is in it."""
+    here = files("unstir.report")
+    return Template((here / "template.html").read_text(encoding="utf-8")).substitute(
+        title=render(title),
+        style=(here / "style.css").read_text(encoding="utf-8"),
+        head=head,
+        body=render(body),
+        foot=foot,
+    )
+
+
+def key_numbers(told: Iterable[tuple[str, str, str]]) -> Html:
+    """The few large numbers at the head of a page: name, value, and what to compare it with."""
+    numbers = [
+        element("div", element("dt", name), element("dd", element("b", value), element("small", beside)))
+        for name, value, beside in told
+    ]
+    return element("dl", numbers, class_="numbers")
 
 
 def section(identifier: str, title: str, lede: Any, *content: Any) -> Html:

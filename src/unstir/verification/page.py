@@ -1,9 +1,7 @@
 """The certificate: one self-contained page of all claims, their figures and their plots."""
 
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -11,6 +9,7 @@ from matplotlib.figure import Figure
 from unstir.core.catalogue import KINDS
 from unstir.report.figures import ACCENT, INK, MUTED, SECOND, THIRD, axis_in_powers, few_ticks, legend, panel
 from unstir.report.markup import Html, duration, element, number, prose, render
+from unstir.report.parts import charts, code, figure, key_numbers, whole_page
 from unstir.report.svg import inline_svg
 from unstir.run.folder import write_text
 from unstir.verification.base import Measured, Plot
@@ -39,16 +38,10 @@ def write_page(record: Mapping[str, Any], path: Path) -> Path:
 
 def compose(record: Mapping[str, Any]) -> str:
     """The page as text."""
-    here = files("unstir.report")
     findings = findings_of(record)
-    about = record.get("run")
-    return Template((here / "template.html").read_text(encoding="utf-8")).substitute(
-        title=render(f"Claims measured: {about or 'unstir'}"),
-        style=(here / "style.css").read_text(encoding="utf-8"),
-        head=_head(record, findings),
-        body=render([_failures(findings), *(_section(kind, found) for kind, found in _by_kind(findings).items())]),
-        foot=_foot(record),
-    )
+    body = [_failures(findings), *(_section(kind, found) for kind, found in _by_kind(findings).items())]
+    title = f"Claims measured: {record.get('run') or 'unstir'}"
+    return whole_page(title, _head(record, findings), body, _foot(record))
 
 
 def plot_figure(plot: Plot) -> Figure:
@@ -79,10 +72,6 @@ def _head(record: Mapping[str, Any], findings: Sequence[Finding]) -> Html:
         ("entries", number(told["entries"]), "of the catalogue" if not about else "of the run"),
         ("false alarm", number(float(told["false_alarm"]), 1), "chance at most, were everything correct"),
     ]
-    numbers = [
-        element("div", element("dt", name), element("dd", element("b", value), element("small", beside)))
-        for name, value, beside in figures
-    ]
     kinds = [element("a", kind.replace("_", " "), href=f"#{kind}") for kind in _by_kind(findings)]
     return element(
         "header",
@@ -90,7 +79,7 @@ def _head(record: Mapping[str, Any], findings: Sequence[Finding]) -> Html:
         element("h1", about or "unstir"),
         element("p", verdict(findings), class_="verdict"),
         element("p", _byline(record), class_="byline"),
-        element("dl", numbers, class_="numbers"),
+        key_numbers(figures),
         element("nav", kinds, aria_label="Contents") if len(kinds) > 1 else None,
     )
 
@@ -147,13 +136,13 @@ def _entry(findings: Sequence[Finding]) -> Html:
         claims.setdefault(finding.check, []).append(finding)
     head = element("tr", [element("th", word, scope="col") for word in ("claim", "measured", "allowed", "", "s")])
     rows = [_claim(found) for found in claims.values()]
-    charts = [chart for found in claims.values() if (chart := _chart(found)) is not None]
+    drawn = [chart for found in claims.values() if (chart := _chart(found)) is not None]
     table = element("table", element("thead", head), element("tbody", rows), class_="metrics claims")
     return render(
         [
             element("h3", findings[0].entry, id=_identifier(findings[0])),
             element("div", table, class_="scroll"),
-            element("div", charts, class_="charts charts-3") if charts else None,
+            charts(drawn, 3) if drawn else None,
         ]
     )
 
@@ -186,11 +175,11 @@ def _claim(findings: Sequence[Finding]) -> Html:
 def _details(figures: Sequence[tuple[Finding, Measured]]) -> Html:
     several = len({finding.subject for finding, _ in figures}) > 1
     items = []
-    for finding, figure in figures:
-        name = f"{finding.subject}: {figure.quantity}" if several else figure.quantity
-        note = f" ({figure.note})" if figure.note else ""
-        mark = "" if figure.passed else " ✗"
-        items.append(element("li", f"{name}: {measured_text(figure)}, allowed {bounds_text(figure)}{note}{mark}"))
+    for finding, one in figures:
+        name = f"{finding.subject}: {one.quantity}" if several else one.quantity
+        note = f" ({one.note})" if one.note else ""
+        mark = "" if one.passed else " ✗"
+        items.append(element("li", f"{name}: {measured_text(one)}, allowed {bounds_text(one)}{note}{mark}"))
     return element("details", element("summary", f"{len(figures)} figures"), element("ul", items))
 
 
@@ -199,20 +188,20 @@ def _chart(findings: Sequence[Finding]) -> Html | None:
     drawn = [(finding, figure) for finding in findings for figure in finding.measured if figure.plot is not None]
     if not drawn:
         return None
-    finding, figure = min(drawn, key=lambda pair: room(pair[1]))
-    plot = figure.plot
+    finding, nearest = min(drawn, key=lambda pair: room(pair[1]))
+    plot = nearest.plot
     assert plot is not None
     identifier = "-".join(("plot", finding.kind, finding.entry, finding.check)).replace("/", "-").replace("_", "-")
     subject = f" ({finding.subject})" if finding.subject != finding.entry else ""
-    words = f"{plot.title}{subject}: {measured_text(figure)}, allowed {bounds_text(figure)}"
+    words = f"{plot.title}{subject}: {measured_text(nearest)}, allowed {bounds_text(nearest)}"
     chart = inline_svg(plot_figure(plot), identifier, words)
-    return element("figure", chart, element("figcaption", element("strong", plot.title), subject))
+    return figure(chart, element("figcaption", element("strong", plot.title), subject))
 
 
 def _foot(record: Mapping[str, Any]) -> Html:
     command = record.get("command") or "unstir verify"
     told = "A claim fails where a figure leaves its bounds, which theory and the number of draws set beforehand."
-    return element("footer", element("p", f"{told} Made by: ", element("code", command), "."))
+    return element("footer", element("p", f"{told} Made by: ", code(command), "."))
 
 
 def _sentence(text: str) -> str:
