@@ -33,6 +33,7 @@ KINDS = {
     "physics": "classical diffusion, solved and simulated",
     "networks": "architectures",
     "samplers": "ways from noise to data",
+    "likelihood": "how probable data is: log-densities and bounds",
     "metrics": "measures of samples against data",
     "learning_rates": "learning rate over the training",
     "trackers": "where a training's progress is shown",

@@ -19,7 +19,7 @@ from unstir.metrics.features import FeatureNetwork, random_features, train_class
 from unstir.run.folder import write_arrays
 from unstir.run.parts import domain_of, training_conditions
 from unstir.run.sampling import TrainedRun
-from unstir.samplers.base import Sampler, SamplerState, time_grid
+from unstir.samplers.base import SamplerState, time_grid
 
 _SHOWN = 64  # samples in the report's grid
 _PER_CLASS = 8
@@ -68,7 +68,7 @@ def evaluate_run(run: TrainedRun, again: bool = True, progress: bool = True) -> 
             "sampler": recipe.sampling.sampler,
             "grid": recipe.sampling.grid,
             "steps": recipe.sampling.steps,
-            "calls": _calls(sampler, recipe.sampling.steps),
+            "calls": sampler.calls(recipe.sampling.steps),
             "conditional": run.conditional,
         },
         "results": [result.to_json() for result in results],
@@ -123,10 +123,6 @@ def _held_out(run: TrainedRun, network: FeatureNetwork) -> SampleSet | None:
     return network.describe(_tensor(state), condition.get("label"))
 
 
-def _calls(sampler: Sampler, steps: int) -> int:
-    return (steps - 1) * sampler.calls_per_step + 1
-
-
 def _quality_by_calls(
     run: TrainedRun, denoiser: NetworkDenoiser, reference: SampleSet, network: FeatureNetwork, progress: bool
 ) -> list[dict[str, Any]]:
@@ -143,11 +139,11 @@ def _quality_by_calls(
     for calls in tqdm(sorted(options.calls), desc="quality by calls", disable=not progress):
         for specification in chosen:
             sampler = build("samplers", specification)
-            steps = (calls - 1) // sampler.calls_per_step + 1
+            steps = sampler.steps_within(calls)
             drawn = run.draw(denoiser, seeds, condition, sampler=specification, steps=steps)
             samples = network.describe(drawn, condition.get("label"))
             values = {name: build("metrics", name).measure(samples, reference, seeds).value for name in _CURVE_METRICS}
-            point = {"sampler": specification["name"], "steps": steps, "calls": _calls(sampler, steps), "count": count}
+            point = {"sampler": specification["name"], "steps": steps, "calls": sampler.calls(steps), "count": count}
             curve.append({**point, **values})
     return curve
 

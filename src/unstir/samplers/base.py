@@ -4,8 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -20,12 +19,22 @@ ANY_SPACE = frozenset({"any"})
 EUCLIDEAN = frozenset({"euclidean"})
 
 
+@runtime_checkable
+class NoisePath(Protocol):
+    """Noise that belongs to stretches of log-SNR and not to steps: see ``brownian.BrownianPath``."""
+
+    def normal_like(self, like: Tensor, seeds: Seeds, here: float, there: float) -> Tensor:
+        """Standard normal numbers for the stretch between two values of log(alpha/sigma), ``here`` < ``there``."""
+        ...
+
+
 @dataclass(frozen=True)
 class SamplerState:
     """Where a batch of trajectories stands; everything that a sampler may remember is in here.
 
     ``x`` is the state, ``seeds`` the addresses of its samples, ``step`` the number of steps taken,
-    ``mean`` the last belief's mean, ``history`` whatever past predictions a multistep method keeps.
+    ``mean`` the last belief's mean, ``history`` whatever past predictions a multistep method keeps,
+    ``path`` where its noise comes from if not from the step's own address.
     """
 
     x: State
@@ -33,6 +42,7 @@ class SamplerState:
     step: int = 0
     mean: State | None = None
     history: tuple[Any, ...] = ()
+    path: NoisePath | None = None
 
     def advance(self, x: State, mean: State, history: tuple[Any, ...] = ()) -> "SamplerState":
         """The state after one more step."""
@@ -49,17 +59,31 @@ class SamplerState:
         """The addresses of this step's draws."""
         return self.seeds.at("step", self.step)
 
+    def noise_like(self, like: Tensor, here: float, there: float) -> Tensor:
+        """This step's standard normal noise, for a step between two values of log(alpha/sigma), ``here`` < ``there``."""
+        if self.path is None:
+            return self.step_seeds().normal_like(like)
+        return self.path.normal_like(like, self.seeds, here, there)
+
 
 class Sampler(ABC):
     """A rule for one step. It declares its ``order`` of convergence (weak order if stochastic) and ``spaces``."""
 
     order: ClassVar[float]
     spaces: ClassVar[frozenset[str]]
-    calls_per_step: ClassVar[int] = 1  # the last step, into time 0, always takes one
+    calls_per_step: ClassVar[int | None] = 1  # the last step, into time 0, always takes one; None: as many as it needs
 
     @abstractmethod
     def step(self, denoiser: Denoiser, state: SamplerState, t: Tensor, s: Tensor) -> SamplerState:
         """One step from time t to the earlier time s (both scalar float64 tensors); s = 0 is the clean end."""
+
+    def calls(self, steps: int) -> int | None:
+        """The denoiser's calls in so many steps; None where the sampler decides that on its way."""
+        return None if self.calls_per_step is None else (steps - 1) * self.calls_per_step + 1
+
+    def steps_within(self, calls: int) -> int:
+        """The most steps that so many calls are enough for."""
+        return 1 if self.calls_per_step is None else max(1, (calls - 1) // self.calls_per_step + 1)
 
     def check(self, denoiser: Denoiser) -> None:
         """Refuses a process on a space that this sampler cannot serve, naming those that can."""
@@ -93,6 +117,7 @@ def sample(
     condition: Mapping[str, Tensor] | None = None,
     batch: int = 64,
     dtype: torch.dtype = torch.float32,
+    path: NoisePath | None = None,
     callback: Callback | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> Any:
@@ -105,7 +130,8 @@ def sample(
     a few samples cost as much as a batch; ``batch`` = 1 is the cheapest for a single one.
 
     ``grid`` is a grid's name with its options, or falling times that end at 0; ``condition`` has one row
-    a sample. ``callback(state, t, s)`` sees every batch after every step, ``progress(n)`` is told of every n
+    a sample. ``path`` is where a stochastic sampler's noise comes from, if not from each step's own address.
+    ``callback(state, t, s)`` sees every batch after every step, ``progress(n)`` is told of every n
     samples that are done. Memory stays that of a batch beside the results, which lie on the device of the
     denoiser's parameters.
 
@@ -136,8 +162,9 @@ def sample(
         rows = seeds.samples[chosen] - block * batch
         whole = replace(seeds, samples=torch.arange(block * batch, (block + 1) * batch, device=device))
         filled = {name: _spread(values[chosen].to(device), rows, batch) for name, values in condition.items()}
-        final = _run(denoiser.given(filled), sampler, shape, times, whole, filled.get("mask"), dtype, callback)
-        results.append(take(final, rows.to(device)))
+        start = denoiser.process.prior(shape, whole.at("prior"), times[0], dtype, filled.get("mask"))
+        final = follow(denoiser.given(filled), sampler, SamplerState(start, whole, path=path), times, callback)
+        results.append(take(final.x, rows.to(device)))
         places.append(chosen)
         if progress:
             progress(len(chosen))
@@ -160,25 +187,24 @@ def time_grid(process: Any, grid: str | Mapping[str, Any] | Tensor, steps: int) 
 
 
 @torch.no_grad()
-def _run(
-    denoiser: Denoiser,
-    sampler: Sampler,
-    shape: Any,
-    times: Tensor,
-    seeds: Seeds,
-    mask: Tensor | None,
-    dtype: torch.dtype,
-    callback: Callback | None,
-) -> State:
-    start = denoiser.process.prior(shape, seeds.at("prior"), times[0], dtype, mask)
-    state = SamplerState(start, seeds)
+def follow(
+    denoiser: Denoiser, sampler: Sampler, state: SamplerState, times: Tensor, callback: Callback | None = None
+) -> SamplerState:
+    """Takes one batch through those of the falling ``times`` that lie before it: the loop beneath ``sample``.
+
+    A state that has taken k steps goes on from ``times[k]``, so that a trajectory may be left in its middle and
+    taken up later, with the same result to the bit. A bound condition ``mask`` keeps padded places at zero.
+    """
+    mask = getattr(denoiser, "condition", {}).get("mask")
+    ends = times.unbind()
     with _evaluating(denoiser):
-        for t, s in pairwise(times):
+        for t, s in zip(ends[state.step : -1], ends[state.step + 1 :], strict=True):
             state = sampler.step(denoiser, state, t, s)
-            state = replace(state, x=map_state(lambda part: apply_mask(part, mask), state.x))
+            if mask is not None:
+                state = replace(state, x=map_state(lambda part: apply_mask(part, mask), state.x))
             if callback:
                 callback(state, t, s)
-    return state.x
+    return state
 
 
 @contextmanager

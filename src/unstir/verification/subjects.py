@@ -11,14 +11,14 @@ from unstir.verification.base import NotMeasured
 
 SHAPES = {"pictures": (1, 8, 8), "sequences": (2, 17)}
 CONDITIONS = {"label": {"classes": 10}, "vector": {"size": 3}, "augment": {"size": 9}, "image": {"channels": 2}}
-_AS_THEY_ARE = ("physics", "checks", "grids", "parameterisations", "formats", "domains")
+_AS_THEY_ARE = ("physics", "likelihood", "checks", "grids", "parameterisations", "formats", "domains")
 _SHIPPED = ("digits",)
 
 
 def subjects(kind: str, entry: Entry) -> Mapping[str, Any]:
     """What the checks of a kind are called with, by name: several members of a family, or the entry alone.
 
-    An entry that says ``examples()`` gives its members itself. Physics, checks, grids and parameterisations
+    An entry that says ``examples()`` gives its members itself. Physics, likelihood, checks, grids and parameterisations
     (functions that are called with what a check supplies), formats and domains are handed over as they are,
     a recipe as the mapping in its file. A network is built for each of ``SHAPES`` that it takes, with all
     ``CONDITIONS``. Everything else is built without options.
