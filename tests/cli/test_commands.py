@@ -1,6 +1,7 @@
 """The command line as a user meets it: the README's commands in their order, errors without tracebacks."""
 
 import json
+import math
 import os
 import re
 import shlex
@@ -11,6 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
+from sklearn.datasets import load_digits
 
 ROOT = Path(__file__).parents[2]
 # the same job in miniature: a network of a few hundred weights, some steps, some samples
@@ -70,6 +73,35 @@ def test_a_finished_run_is_not_trained_again(place):
     assert weights.stat().st_mtime_ns == before
 
 
+def test_a_sampler_for_few_steps_is_made_once(place):
+    """The recipe takes two steps; in one, a sampler is made for the model, and is there when it is asked for again."""
+    first = unstir("sample", "runs/digits", "--steps", "1", "--count", "4", cwd=place)
+    (kept,) = (place / "runs/digits/calibrated").iterdir()
+    made = kept.stat().st_mtime_ns
+    folder = place / first.stdout.strip().rpartition(" ")[2]
+    pictures = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert "calls-001" in kept.name and "calibrating 1 calls, once" in first.stderr and pictures
+    again = unstir("sample", "runs/digits", "--steps", "1", "--count", "4", cwd=place)
+    assert kept.stat().st_mtime_ns == made and "calibrating" not in again.stderr
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == pictures
+    more = unstir("sample", "runs/digits", "--steps", "5", "--count", "4", cwd=place)  # as many as the recipe, or more
+    assert "calibrating" not in more.stderr and more.stdout.startswith("4 samples in ")
+
+
+@pytest.mark.parametrize(("way", "count"), [("bound", 8), ("flow", 2)])
+def test_likelihood_prints_bits_with_their_error_and_keeps_them(place, way, count):
+    done = unstir("likelihood", "runs/digits", "--count", str(count), "--way", way, cwd=place)
+    told = json.loads((place / "runs/digits/likelihood.json").read_text())
+    assert (told["way"], told["samples"], told["elements"], told["levels"]) == (way, count, 64, 17)
+    bits, error = told["bits_per_dimension"], told["standard_error"]
+    assert done.stdout.startswith(f"{bits:.4f} ± {error:.2g} bits per dimension: {count} samples of the training data")
+    # after eight steps the belief is still about that of a normal law as wide as the data, whose density is known
+    variance = yaml.safe_load((place / "runs/digits/recipe.yaml").read_text())["denoiser"]["sigma_data"] ** 2
+    squares = ((load_digits().images / 8 - 1) ** 2).mean()
+    normal = math.log2(2 * math.pi * variance) / 2 + squares / (2 * variance) / math.log(2) + math.log2(8)
+    assert 0 < error < 1 and abs(bits - normal) < 0.15 + 5 * error
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -81,6 +113,11 @@ def test_a_finished_run_is_not_trained_again(place):
         (["sample", "runs/digits", "--sampler", "dimm"], "did you mean 'ddim'"),
         (["sample", "runs/digits", "--condition", "label=11"], "0 to 9"),
         (["sample", "runs/digits", "--count", "0"], "at least 1"),
+        (["sample", "runs/digits", "--steps", "-3"], "at least 1"),
+        (["sample", "runs/digits", "--sampler", "calibrated", "--grid", "karras"], "leave the grid out"),
+        (["likelihood", "nowhere"], "not a run folder"),
+        (["likelihood", "runs/digits", "--way", "elbo"], "Allowed: bound, flow"),
+        (["likelihood", "runs/digits", "--count", "1"], "at least 2 samples"),
         (["evaluate", "nowhere"], "not a run folder"),
         (["list", "sampler"], "did you mean 'samplers'"),
     ],

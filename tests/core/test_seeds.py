@@ -1,5 +1,7 @@
 """Addressed draws: the published generator, the same draw in any company, and the laws of the draws."""
 
+import math
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
@@ -14,8 +16,9 @@ from thresholds import (
     assert_uncorrelated,
 )
 
+from unstir.core import seeds as module
 from unstir.core.errors import InputError
-from unstir.core.seeds import Seeds, philox
+from unstir.core.seeds import Seeds, philox, philox_on_cpu
 
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 purposes = st.lists(st.one_of(st.text(max_size=5), st.integers(-5, 2**40)), max_size=3).map(tuple)
@@ -29,6 +32,10 @@ class Extreme(Seeds):
 
     def words(self, count):
         return torch.full((len(self), count), self.word, dtype=torch.int64)
+
+    def _pieces(self, blocks):
+        for rows, columns, words in super()._pieces(blocks):
+            yield rows, columns, np.full_like(words, self.word)
 
 
 @pytest.mark.parametrize(
@@ -44,6 +51,21 @@ def test_philox_gives_the_published_known_answers(counter, key, expected):
     words = [torch.tensor([int(word, 16)]) for word in counter.split()]
     low, high = (int(word, 16) for word in key.split())
     assert [f"{word.item():08x}" for word in philox(words, (low, high))] == expected.split()
+    unsigned = [np.uint64([int(word, 16)]) for word in counter.split()]
+    drawn = philox_on_cpu(unsigned, np.uint64([low, high]), (1,))
+    assert [f"{drawn[number % 2, number // 2].item():08x}" for number in range(4)] == expected.split()
+
+
+def test_both_forms_of_philox_agree_with_a_key_for_each_row():
+    counter = Seeds.range(9, 3).words(4 * 50).reshape(3, 50, 4).unbind(-1)
+    keys = Seeds.range(10, 3).words(2)
+    narrow = [part.numpy().astype(np.uint64) for part in counter]
+    narrow[1] = narrow[1][:1]  # which broadcasts
+    drawn = philox_on_cpu(narrow, keys.numpy().astype(np.uint64).T[..., None], (3, 50))
+    for row, key in enumerate(keys.tolist()):
+        expected = philox([counter[0][row], counter[1][0], counter[2][row], counter[3][row]], tuple(key))
+        for number, words in enumerate(expected):
+            assert (drawn[number % 2, number // 2, row].astype(np.int64) == words.numpy()).all()
 
 
 def test_words_are_philox_of_the_documented_counter():
@@ -70,6 +92,28 @@ def test_normals_are_box_and_mullers_of_the_words(dtype):
     radius, angle = np.sqrt(-2 * np.log(first)), 2 * np.pi * second
     expected = np.stack((radius * np.cos(angle), radius * np.sin(angle)), -1).reshape(50, 8)
     torch.testing.assert_close(seeds.normal((8,), dtype).double(), torch.from_numpy(expected), rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", FLOATS[1:])
+@pytest.mark.parametrize(("samples", "shape"), [(1, (3, 32, 32)), (7, (5,)), (500, ()), (64, (3, 16, 17))])
+def test_normals_are_the_same_to_the_bit_as_by_the_way_of_other_devices(dtype, samples, shape):
+    """Word by word in float64 on whole tensors, and rounded once; far sample numbers too."""
+    seeds = Seeds(8, torch.arange(samples) * (2**40 + 3)).at("devices")
+    pairs = -(-math.prod(shape) // 2)
+    shares = seeds.words(2 * pairs).reshape(samples, pairs, 2).double().add(0.5).mul(2.0**-32)
+    radius, angle = shares[..., 0].log().mul(-2).sqrt(), shares[..., 1] * (2 * math.pi)
+    expected = torch.stack((radius * angle.cos(), radius * angle.sin()), -1).flatten(1)[:, : math.prod(shape)]
+    assert torch.equal(seeds.normal(shape, dtype), expected.reshape(samples, *shape).to(dtype))
+
+
+@pytest.mark.parametrize("piece", [1, 3, 40])
+def test_draws_do_not_depend_on_the_size_of_the_pieces(piece, monkeypatch):
+    """Pieces of a sample, of a few samples, and with a rest."""
+    seeds = Seeds.range(8, 11, start=2**33)
+    whole = [*draws(seeds, (5, 7))]
+    monkeypatch.setattr(module, "_PIECE", piece)
+    for expected, drawn in zip(whole, draws(seeds, (5, 7)), strict=True):
+        assert torch.equal(drawn, expected)
 
 
 def draws(seeds, shape):

@@ -10,10 +10,12 @@ from unstir.core.seeds import Seeds
 from unstir.denoisers.parameterisations import convert, noise, v
 from unstir.processes.gaussian import GaussianProcess
 from unstir.processes.schedules.discrete import DiscreteSchedule
-from unstir.samplers.exponential import ddim
+from unstir.samplers.exponential import ExponentialSampler, ddim
+from unstir.samplers.presets import dpm_solver_pp_2m, dpm_solver_pp_2s, unipc
 from unstir.verification.references import IN_THE_PLANE, PointDenoiser, walk
 
 diffusers = pytest.importorskip("diffusers")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of theirs, with newer NumPy
 
 
 @pytest.fixture
@@ -55,3 +57,56 @@ def test_ddim_trajectory(process):
         eps = process.noise_of(x, denoiser(x, t).mean, t)
         x = scheduler.step(eps, int(k), x).prev_sample
     torch.testing.assert_close(x, ours, rtol=2e-3, atol=2e-3)
+
+
+COMMON = {"num_train_timesteps": 1000, "prediction_type": "sample", "timestep_spacing": "trailing"}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "sampler"),
+    [
+        ("DPMSolverMultistepScheduler", {"solver_order": 2, "algorithm_type": "dpmsolver++"}, dpm_solver_pp_2m()),
+        (
+            "DPMSolverMultistepScheduler",
+            {"solver_order": 2, "algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"},
+            ExponentialSampler(2, prediction="noise", averaged=2),
+        ),
+        ("UniPCMultistepScheduler", {"solver_order": 1, "solver_type": "bh2"}, unipc(1)),
+        ("UniPCMultistepScheduler", {"solver_order": 2, "solver_type": "bh2"}, unipc()),
+        ("UniPCMultistepScheduler", {"solver_order": 3, "solver_type": "bh2"}, unipc(3)),
+        ("UniPCMultistepScheduler", {"solver_order": 2, "predict_x0": False}, unipc(2, "noise")),
+        ("DEISMultistepScheduler", {"solver_order": 2}, ExponentialSampler(2, prediction="noise")),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_multistep_trajectories(process, name, options, sampler):
+    """All steps but the last of twenty, which the schedulers take in ways of their own."""
+    denoiser = PointDenoiser(IN_THE_PLANE.denoiser(process))
+    scheduler = getattr(diffusers, name)(**COMMON, **options, lower_order_final=False)
+    scheduler.set_timesteps(20)
+    x = Seeds.range(0, 8).normal((2,), torch.float64)
+    times = (scheduler.timesteps + 1).double() / 1000.0
+    ours = walk(sampler, denoiser, x, times)[-1].x
+    for k, t in zip(scheduler.timesteps[:-1], times, strict=False):
+        x = scheduler.step(denoiser(x, t).mean, int(k), x).prev_sample
+    torch.testing.assert_close(x, ours, rtol=2e-3, atol=2e-3)
+
+
+def test_singlestep_trajectory(process):
+    """DPM-Solver++(2S) on the scheduler's own inner times: every second of its steps ends one of ours."""
+    denoiser = PointDenoiser(IN_THE_PLANE.denoiser(process))
+    scheduler = diffusers.DPMSolverSinglestepScheduler(
+        num_train_timesteps=1000, prediction_type="sample", solver_order=2, lower_order_final=False
+    )
+    scheduler.set_timesteps(20)
+    times = (scheduler.timesteps + 1).double() / 1000.0
+    x = Seeds.range(0, 8).normal((2,), torch.float64)
+    half = process.schedule.log_snr(times)
+    theirs, ours = x, x
+    for place in range(0, 10, 2):
+        share = ((half[place + 1] - half[place]) / (half[place + 2] - half[place])).item()
+        ours = walk(dpm_solver_pp_2s(share), denoiser, ours, times[[place, place + 2]])[-1].x
+        for step in (place, place + 1):
+            belief = denoiser(theirs, times[step]).mean
+            theirs = scheduler.step(belief, int(scheduler.timesteps[step]), theirs).prev_sample
+    torch.testing.assert_close(theirs, ours, rtol=2e-3, atol=2e-3)

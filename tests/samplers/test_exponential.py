@@ -1,4 +1,6 @@
-"""The exponential family's presets against the formulas of their papers."""
+"""The exponential family: its members, their order, and the formulas of their papers."""
+
+import math
 
 import pytest
 import torch
@@ -6,14 +8,15 @@ import torch
 from unstir.core.errors import InputError
 from unstir.core.seeds import Seeds
 from unstir.processes.gaussian import GaussianProcess
-from unstir.processes.grids import karras, uniform
+from unstir.processes.grids import karras, log_snr_uniform, uniform
 from unstir.processes.schedules.cosine import CosineSchedule
 from unstir.processes.schedules.discrete import DiscreteSchedule
 from unstir.processes.schedules.edm import EDMSchedule
 from unstir.processes.schedules.rectified_flow import RectifiedFlowSchedule
 from unstir.processes.schedules.sub_vp import SubVPSchedule
 from unstir.samplers.base import SamplerState
-from unstir.samplers.exponential import ddim, ddpm, multistep
+from unstir.samplers.exponential import ExponentialSampler, ddim, ddpm, multistep
+from unstir.samplers.interpolation import Interpolation, Level
 from unstir.samplers.runge_kutta import euler
 from unstir.verification.references import IN_THE_PLANE, NormalDenoiser, PointDenoiser, exact_moments, walk
 
@@ -54,7 +57,7 @@ def test_the_noise_level_alone_matters(schedule):
     """In x/alpha, every schedule gives the same trajectory on the same noise levels."""
     reference = EDMSchedule()
     y = 20 * Seeds.range(0, 8).normal((2,), torch.float64)
-    for sampler in (ddim(), multistep()):
+    for sampler in (ddim(), multistep(), multistep(3, 0.0, "velocity", "angle"), multistep(3, 0.0, "flow", "ratio")):
         ends = []
         for each in (schedule, reference):
             times = karras(each, 10, sigma_max=20.0)
@@ -76,7 +79,9 @@ def test_ddpm_is_the_processes_own_bridge(schedule, steps):
     assert told[2] == pytest.approx(told[0], rel=1e-9)
 
 
-@pytest.mark.parametrize("sampler", [ddim(), ddim(0.5), ddpm(), multistep(), multistep(stochasticity=0.6)], ids=str)
+@pytest.mark.parametrize(
+    "sampler", [ddim(), ddim(0.5), ddpm(), multistep(3), multistep(stochasticity=0.6), multistep(3, 0.6, "noise")]
+)
 @pytest.mark.parametrize("schedule", [CosineSchedule(), RectifiedFlowSchedule()], ids=["cosine", "flow"])
 def test_a_start_without_any_data_is_no_difficulty(sampler, schedule):
     """At alpha = 0 the log-SNR is minus infinity; even times start there."""
@@ -119,5 +124,119 @@ def test_eta_lies_between_0_and_1(eta):
 def test_other_impossible_options_are_refused():
     with pytest.raises(InputError, match="stochasticity is at least 0"):
         multistep(stochasticity=-1.0)
-    with pytest.raises(InputError, match="the order is 1 or 2; seen 3"):
-        multistep(order=3)
+    with pytest.raises(InputError, match=r"the order is 1 to 4; seen 5"):
+        multistep(order=5)
+    with pytest.raises(InputError, match=r"unknown prediction 'score'.*data, flow, noise, velocity"):
+        multistep(prediction="score")
+    with pytest.raises(InputError, match=r"unknown variable of the polynomial 'sigma'.*ratio"):
+        multistep(variable="sigma")
+    with pytest.raises(InputError, match=r"sigma_data.* must be positive; seen 0"):
+        multistep(sigma_data=0.0)
+    with pytest.raises(InputError, match="a corrector takes 2 to 5 values, 0 for none; seen 1"):
+        multistep(corrector=1)
+    with pytest.raises(InputError, match="noise is added in the predictions data and noise; seen 'velocity'"):
+        multistep(stochasticity=0.5, prediction="velocity")
+    with pytest.raises(InputError, match="eta is DDIM's, of order 1 in data prediction"):
+        ExponentialSampler(2, eta=0.5)
+    with pytest.raises(InputError, match=r"0 <= low < high; seen 2\.0, 1\.0"):
+        ExponentialSampler(noise_range=(2.0, 1.0))
+
+
+def flow_error(sampler, steps):
+    """On normal data, whose flow keeps (x - alpha m)/sqrt(alpha^2 s^2 + sigma^2)."""
+    process = GaussianProcess(CosineSchedule())
+    denoiser, schedule = NormalDenoiser(0.4, 0.7, process), process.schedule
+    times = log_snr_uniform(schedule, steps + 1, 0.1, 10.0)[:-1]
+    alpha, sigma = schedule.alpha(times), schedule.sigma(times)
+    deviation = (alpha.square() * 0.49 + sigma.square()).sqrt()
+    start = torch.tensor([[1.0], [-0.5]], dtype=torch.float64)
+    told = walk(sampler, denoiser, alpha[0] * 0.4 + deviation[0] * start, times)[-1].tensor
+    return (told - alpha[-1] * 0.4 - deviation[-1] * start).abs().max().item()
+
+
+@pytest.mark.parametrize("prediction", ["data", "noise", "velocity", "flow"])
+@pytest.mark.parametrize("variable", ["log-snr", "ratio", "time", "angle", "flow"])
+@pytest.mark.parametrize("order", [2, 3])
+def test_any_quantity_may_be_interpolated_in_any_variable(prediction, variable, order):
+    sampler = multistep(order, 0.0, prediction, variable, sigma_data=0.7)
+    errors = [flow_error(sampler, steps) for steps in (100, 200)]
+    assert math.log2(errors[0] / errors[1]) > order - 0.3
+
+
+def test_without_a_second_look_at_the_first_step_order_three_is_lost():
+    """The first step's error, of order two and once, is what remains."""
+    plain, corrected = ExponentialSampler(3, corrected_start=False), ExponentialSampler(3)
+    slopes = [math.log2(flow_error(sampler, 400) / flow_error(sampler, 800)) for sampler in (plain, corrected)]
+    assert (plain.order, corrected.order) == (2.0, 3.0)
+    assert slopes[0] < 2.6 < 2.9 < slopes[1]
+
+
+def test_order_four_takes_one_call_more_at_its_start():
+    careful, plain = multistep(4), multistep(4, start_call=False)
+    assert (careful.order, plain.order) == (4.0, 3.0)
+    assert [careful.calls(steps) for steps in (1, 2, 3, 10)] == [1, 2, 4, 11]
+    assert [careful.steps_within(calls) for calls in (1, 2, 3, 4, 11)] == [1, 2, 2, 3, 10]
+    assert [plain.calls(10), plain.steps_within(10)] == [10, 10]
+    assert math.log2(flow_error(careful, 100) / flow_error(careful, 200)) > 3.9
+    times = []
+    denoiser = NormalDenoiser(0.4, 0.7, GaussianProcess())
+    denoiser.register_forward_hook(lambda module, arguments, output: times.append(float(arguments[1])))
+    grid = karras(denoiser.process.schedule, 6)
+    walk(careful, denoiser, torch.ones(2, 1, dtype=torch.float64), grid)
+    assert times == [float(grid[index]) for index in (0, 1, 1, 2, 3, 4, 5)]
+
+
+def test_the_corrector_meets_the_same_noise():
+    """The step done over from the state before, with the noise that was drawn, written out."""
+    sampler = ExponentialSampler(1, 0.8, corrector=2)
+    process = GaussianProcess(CosineSchedule())
+    denoiser, schedule = PointDenoiser(IN_THE_PLANE.denoiser(process)), process.schedule
+    times = torch.tensor([0.8, 0.7, 0.62], dtype=torch.float64)
+    x, seeds = Seeds.range(0, 6).normal((2,), torch.float64), Seeds.range(4, 6)
+    alpha, sigma, half = schedule.alpha(times), schedule.sigma(times), schedule.log_snr(times) / 2
+    first, second = half.diff()
+    rate = 1 + 0.64
+
+    def noise(step, h):
+        z = seeds.at("step", step).normal((2,), torch.float64)
+        return sigma[step + 1] * (-torch.expm1(-2 * 0.64 * h)).sqrt() * z
+
+    states = walk(sampler, denoiser, x, times, seeds)
+    m0, m1 = denoiser(x, times[0]).mean, denoiser(states[1].tensor, times[1]).mean
+    gain = -torch.expm1(-rate * first)
+    line = (m1 - m0) / first * (first - gain / rate)
+    done_over = sigma[1] / sigma[0] * (-0.64 * first).exp() * x + alpha[1] * (gain * m0 + line) + noise(0, first)
+    expected = sigma[2] / sigma[1] * (-0.64 * second).exp() * done_over
+    expected = expected - alpha[2] * torch.expm1(-rate * second) * m1 + noise(1, second)
+    torch.testing.assert_close(states[2].tensor, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_a_time_that_rises_again_forgets_what_was_before():
+    """As restart sampling goes: the history after it starts anew."""
+    denoiser = PointDenoiser(IN_THE_PLANE.denoiser(GaussianProcess()))
+    x = Seeds.range(0, 4).normal((2,), torch.float64)
+    times = torch.tensor([0.8, 0.7, 0.6, 0.5], dtype=torch.float64)
+    for sampler in (multistep(3), multistep(2, corrector=3)):
+        state = walk(sampler, denoiser, x, times)[-1]
+        t, s = torch.tensor([0.75, 0.65], dtype=torch.float64)
+        again = sampler.step(denoiser, state, t, s)
+        fresh = sampler.step(denoiser, SamplerState(state.x, state.seeds), t, s)
+        assert torch.equal(again.tensor, fresh.tensor)
+
+
+@pytest.mark.parametrize("width", [1e-5, 0.1, 20.0])
+@pytest.mark.parametrize("prediction", ["data", "noise", "velocity", "flow"])
+def test_the_weights_add_up_to_the_integral_of_a_constant(prediction, width):
+    """Whatever the width, the polynomials of a step sum to one; the closed form is what a single value has."""
+    rule = Interpolation(prediction, "ratio", 0.5 if prediction in ("data", "noise") else 0.0, (-0.5, 0.7), 0.6)
+    here, there, before, older = (_level(half) for half in (-1.0, -1.0 + width, -1.4, -2.5))
+    whole = rule.weights(CosineSchedule(), here, there, (here,)).values[0]
+    parts = rule.weights(CosineSchedule(), here, there, (here, before, older)).values
+    assert math.fsum(parts) == pytest.approx(whole, rel=1e-12, abs=1e-13 * max(map(abs, parts)))
+
+
+def _level(half):
+    schedule = CosineSchedule()
+    return Level(
+        schedule.time(2 * half).item(), half, 1 / math.sqrt(1 + math.exp(-2 * half)), 1 / math.hypot(1, math.exp(half))
+    )

@@ -19,7 +19,7 @@ from unstir.samplers.ancestral import AncestralSampler
 from unstir.samplers.base import sample, samplers_for, time_grid
 from unstir.samplers.exponential import ddim, ddpm
 from unstir.samplers.runge_kutta import heun
-from unstir.verification.references import PointDenoiser
+from unstir.verification.references import PointDenoiser, suited
 
 
 class Told(Denoiser):
@@ -193,8 +193,9 @@ def test_padded_places_are_zero_at_every_step(name):
 
     mask = torch.arange(4) < torch.tensor([4, 1, 0, 3, 2])[:, None]
     denoiser, seen = NetworkDenoiser(Counts(), GaussianProcess()), []
+    sampler = build("samplers", name)
     drawn = sample(
-        denoiser, build("samplers", name), (4, 2), 5, condition={"mask": mask}, steps=4, batch=5,
+        suited(sampler, denoiser), sampler, (4, 2), 5, condition={"mask": mask}, steps=4, batch=5,
         callback=lambda state, t, s: seen.append(state.x),
     )  # fmt: skip
     for x in (*seen, drawn):

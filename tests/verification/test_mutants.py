@@ -45,11 +45,11 @@ class SlopeAtEvenSteps(ExponentialSampler):
             return super().step(denoiser, state, t, s)
         schedule = denoiser.process.schedule
         h = (schedule.log_snr(s) - schedule.log_snr(t)) / 2
-        place, mean = state.history[0]
-        here = schedule.log_snr(t) / 2
+        time, mean = state.history[0]
+        before = (schedule.log_snr(t) - schedule.log_snr(time)) / 2
         # the slope over the coming step's width in place of the last one's
-        stretched = denoiser(state.x, t).mean - (denoiser(state.x, t).mean - mean) * ((here - place) / h)
-        return super().step(denoiser, replace(state, history=((place, stretched),)), t, s)
+        stretched = denoiser(state.x, t).mean - (denoiser(state.x, t).mean - mean) * (before / h)
+        return super().step(denoiser, replace(state, history=((time, stretched),)), t, s)
 
 
 class Peeking(ExponentialSampler):

@@ -55,9 +55,14 @@ def sample(
     condition: Annotated[
         list[str] | None, typer.Option(help="A condition, such as label=3; as in the data by default.")
     ] = None,
-    sampler: Annotated[str | None, typer.Option(help="A sampler's name (see `unstir list samplers`).")] = None,
+    sampler: Annotated[
+        str | None,
+        typer.Option(help="A sampler's name (see `unstir list samplers`), or calibrated: one made for this model."),
+    ] = None,
     grid: Annotated[str | None, typer.Option(help="A time grid's name (see `unstir list grids`).")] = None,
-    steps: Annotated[int | None, typer.Option(help="The sampler's steps.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="The sampler's steps; with few, one made for this model is used.")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
 ) -> None:
     """Draw samples from a trained run, in the format of its data."""
@@ -91,6 +96,28 @@ def evaluate(
 
     results = evaluate_run(TrainedRun(RunFolder.open(run)), again=again)
     _print_results(results)
+
+
+@app.command()
+def likelihood(
+    run: RunPath,
+    count: Annotated[int, typer.Option(help="How many samples of the data.")] = 64,
+    way: Annotated[str, typer.Option(help="flow: the log-density along the flow; bound: the ELBO, faster.")] = "flow",
+    probes: Annotated[int, typer.Option(help="Independent estimates of the flow's divergence.")] = 4,
+    seed: Annotated[int | None, typer.Option(help="The seed of the draws; the recipe's by default.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+) -> None:
+    """Tell how probable data is under a trained run, in bits per dimension."""
+    from unstir.run.folder import RunFolder
+    from unstir.run.likelihood import likelihood_run
+    from unstir.run.sampling import TrainedRun
+
+    found = likelihood_run(TrainedRun(RunFolder.open(run), device), count, way, probes, seed)
+    bits, error = found["bits_per_dimension"], found["standard_error"]
+    print(
+        f"{bits:.4f} ± {error:.2g} bits per dimension: {found['samples']} samples of the {found['of']}, "
+        f"by the {way}, dequantisation {found['dequantisation']}"
+    )
 
 
 @app.command()

@@ -1,7 +1,8 @@
 """The interface of all denoisers."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
@@ -44,3 +45,15 @@ class ConditionedDenoiser(Denoiser):
         if twice := sorted(set(condition) & set(self.condition)):
             raise InputError(f"the condition {twice[0]!r} is already bound")
         return self.denoiser(xt, t, drop, **self.condition, **condition)
+
+
+@contextmanager
+def evaluating(denoiser: Denoiser) -> Iterator[None]:
+    """Switches dropout and its likes off, whose draws have no address; what was training goes on training after."""
+    training = [module for module in denoiser.modules() if module.training]
+    denoiser.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

@@ -74,3 +74,26 @@ class GaussianPosterior(Posterior):
     def _log_densities(self, x0: Tensor) -> Tensor:
         squared = (x0 - self.mean).square() / self.variance
         return -(squared + self.variance.log() + math.log(2 * math.pi)) / 2
+
+
+@dataclass(frozen=True)
+class LearnedGaussianPosterior(GaussianPosterior):
+    """A Gaussian belief whose variance a network tells beside the mean, and how the two are taught together.
+
+    ``scale``, of shape (batch, 1, ...), is a variance to measure by: a bound that depends on the noise level alone.
+    The loss in squared data units is the squared error of the mean, as of a point, and ``balance`` times the scale
+    times the nats that the variance costs, in which the mean is held fixed (stop-gradient): the variance is taught
+    the mean's errors and the mean nothing by it.
+
+    Reference: Nichol, Dhariwal, Improved denoising diffusion probabilistic models (2021), section 3.1.
+    """
+
+    scale: Tensor
+    balance: float = 0.01
+
+    def loss(self, x0: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Squared error and the variance's share; least at the posterior's own mean and variance."""
+        squared = (self.mean - x0).square()
+        nats = (squared.detach() / self.variance + (self.variance / self.scale).log()) / 2
+        # chosen before the sum: a padded place may hold anything
+        return mean_per_sample(apply_mask(squared + self.balance * self.scale * nats, mask), mask)

@@ -6,8 +6,9 @@ May import ``unstir.core`` and nothing else of unstir. A network is an ``nn.Modu
     output = network(x, noise, drop=None, **condition)
 
 ``shape`` is the shape of one sample, ``noise`` a quarter of ln(sigma / alpha), ``output`` is like ``x``
-and starts at zero. What the conditions are and how they reach a network is written once, in
-``conditioning.py``; use its ``Conditioner``.
+and starts at zero. With the option ``outputs=2`` it has twice the channels, which a learned variance
+needs. What the conditions are and how they reach a network is written once, in ``conditioning.py``; use
+its ``Conditioner``.
 
 To add an architecture, write one file here whose ``__all__`` names the class; give its options as
 keyword arguments with plain defaults, so that a recipe can set them. ``tests/networks`` puts every

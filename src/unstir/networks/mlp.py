@@ -21,7 +21,8 @@ class MLP(nn.Module):
     (normalise, modulate, widen ``expansion``-fold, SiLU, dropout, narrow, gate) and mapped back.
 
     ``normalisation``: layer, rms, group or none; ``embedding``: components of the embedding of noise
-    level and conditions. Raises InputError for an option out of range, and for ``x`` of another shape than ``shape``.
+    level and conditions; ``outputs``: how often the output has the channels of ``x``. Raises InputError
+    for an option out of range, and for ``x`` of another shape than ``shape``.
 
     Reference: He et al., Deep residual learning (2016); the modulation and its start at zero as in
     Peebles, Xie, Scalable diffusion models with transformers (2023), section 3.2.
@@ -38,6 +39,7 @@ class MLP(nn.Module):
         dropout: float = 0.0,
         normalisation: str = "layer",
         embedding: int = 128,
+        outputs: int = 1,
     ) -> None:
         super().__init__()
         self.shape = require_shape(shape, 1, 8, "(features,) or longer")
@@ -52,7 +54,8 @@ class MLP(nn.Module):
             for _ in range(require_positive("depth", depth))
         )
         self.modulation = zero_(nn.Linear(embedding, 2 * width))
-        self.head = zero_(nn.Linear(width, math.prod(self.shape)))
+        self.output_shape = (self.shape[0] * require_positive("outputs", outputs), *self.shape[1:])
+        self.head = zero_(nn.Linear(width, math.prod(self.output_shape)))
 
     def forward(self, x: Tensor, noise: Tensor, drop: Tensor | None = None, **condition: Tensor) -> Tensor:
         if x.shape[1:] != self.shape:
@@ -62,7 +65,8 @@ class MLP(nn.Module):
         for block in self.blocks:
             h = block(h, embedding)
         shift, scale = self.modulation(embedding).chunk(2, dim=1)
-        return self.head(modulate(normalise_last(h, self.normalisation), shift, scale)).reshape(x.shape).to(x.dtype)
+        h = self.head(modulate(normalise_last(h, self.normalisation), shift, scale))
+        return h.reshape(len(x), *self.output_shape).to(x.dtype)
 
 
 class _Block(nn.Module):

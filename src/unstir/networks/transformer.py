@@ -44,8 +44,9 @@ class DiffusionTransformer(nn.Module):
     the shape (batch, n, channels).
 
     Options: ``width``, ``depth`` (blocks), ``head_width`` (a divisor of width), ``expansion`` of the
-    perceptron, ``dropout``, ``normalisation`` (layer, rms, none), ``embedding``. Raises InputError
-    for an option out of range, and for ``x`` of another shape than ``shape``.
+    perceptron, ``dropout``, ``normalisation`` (layer, rms, none), ``embedding``, ``outputs`` (how often
+    the output has the channels, or features, of ``x``). Raises InputError for an option out of range, and
+    for ``x`` of another shape than ``shape``.
 
     Reference: Peebles, Xie, Scalable diffusion models with transformers (2023): blocks with adaLN-Zero.
     """
@@ -64,6 +65,7 @@ class DiffusionTransformer(nn.Module):
         dropout: float = 0.0,
         normalisation: str = "layer",
         embedding: int = 128,
+        outputs: int = 1,
     ) -> None:
         super().__init__()
         if tokens not in _TOKENS:
@@ -89,7 +91,7 @@ class DiffusionTransformer(nn.Module):
             for _ in range(require_positive("depth", depth))
         )
         self.modulation = zero_(nn.Linear(embedding, 2 * width))
-        self.head = zero_(nn.Linear(width, features * volume))
+        self.head = zero_(nn.Linear(width, require_positive("outputs", outputs) * features * volume))
 
     def forward(
         self, x: Tensor, noise: Tensor, drop: Tensor | None = None, mask: Tensor | None = None, **condition: Tensor

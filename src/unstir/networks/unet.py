@@ -42,7 +42,7 @@ class UNet(nn.Module):
     SiLU, dropout, convolve, add. ``normalisation``: layer, rms (over channels), group, none;
     ``placement``: pre (as said), post (on the branch, before it is added), none. Levels listed in
     ``attention`` (0 is the finest) have self-attention after each block, in heads of ``head_width``
-    channels.
+    channels. ``outputs``: how often the output has the channels of ``x``.
 
     Raises InputError for an option out of range, and for ``x`` of other channels or dimension;
     other sizes than those of ``shape`` are welcome.
@@ -67,6 +67,7 @@ class UNet(nn.Module):
         normalisation: str = "layer",
         placement: str = "pre",
         embedding: int = 128,
+        outputs: int = 1,
     ) -> None:
         super().__init__()
         self.shape = require_shape(shape, 2, 4, "(channels, *size) with one to three sizes")
@@ -103,7 +104,8 @@ class UNet(nn.Module):
         self.shortcut = nn.ModuleList(convolution(widths[i], widths[i], 1) for i in levels[:-1])
         self.decoder = nn.ModuleList(stage(level) for level in levels[:-1])
         self.modulation = zero_(nn.Linear(embedding, 2 * widths[0]))
-        self.head = zero_(convolution(widths[0], self.shape[0] * volume, kernel, padding=kernel // 2))
+        told = self.shape[0] * require_positive("outputs", outputs) * volume
+        self.head = zero_(convolution(widths[0], told, kernel, padding=kernel // 2))
         for parameter in self.parameters():
             if self.dimension in _CHANNELS_LAST and parameter.ndim == self.dimension + 2:
                 parameter.data = parameter.data.contiguous(memory_format=_CHANNELS_LAST[self.dimension])

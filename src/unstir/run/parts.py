@@ -76,7 +76,8 @@ def make_denoiser(
     process = build("processes", process_options, schedule=schedule)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        network = build("networks", recipe.network or {}, shape=shape, conditions=conditions)
+        outputs = 2 if recipe.denoiser.get("variance") == "learned" else 1
+        network = build("networks", recipe.network or {}, shape=shape, conditions=conditions, outputs=outputs)
     return NetworkDenoiser(network, process, **recipe.denoiser)
 
 

@@ -170,8 +170,8 @@ def _override(values: dict[str, Any], override: str) -> None:
 
 
 _SECTIONS: dict[str, type] = {"training": TrainingOptions, "sampling": SamplingOptions, "evaluation": EvaluationOptions}
-_DENOISER_KEYS = ("parameterisation", "sigma_data")
-NETWORK_GIVEN = ("shape", "conditions")  # what the data tells a network, not the recipe
+_DENOISER_KEYS = ("parameterisation", "sigma_data", "variance")
+NETWORK_GIVEN = ("shape", "conditions", "outputs")  # what data and denoiser tell a network, not the recipe
 
 
 def _checked(values: Mapping[str, Any]) -> Recipe:
@@ -187,6 +187,10 @@ def _checked(values: Mapping[str, Any]) -> Recipe:
     if wrong := [key for key in recipe.denoiser if key not in _DENOISER_KEYS]:
         raise unknown("key of the recipe's section 'denoiser'", wrong[0], _DENOISER_KEYS)
     find("parameterisations", recipe.denoiser.get("parameterisation", "edm"))
+    from unstir.denoisers.network import VARIANCES  # brings torch, which the part before does without
+
+    if (variance := recipe.denoiser.get("variance", "none")) not in VARIANCES:
+        raise unknown("variance of a network's belief", str(variance), VARIANCES)
     return dataclasses.replace(recipe, **_resolved_parts(recipe))
 
 

@@ -16,8 +16,15 @@ from unstir.domains.base import EncodedData, Encoding
 from unstir.run.folder import RunFolder
 from unstir.run.parts import domain_of, make_denoiser, read_data, training_conditions
 from unstir.run.recipe import Recipe
-from unstir.samplers.base import Callback, sample
+from unstir.samplers.base import Callback, Sampler, sample
+from unstir.samplers.calibrated import CalibratedSampler
+from unstir.samplers.calibration import calibrate
 from unstir.training.checkpoints import load_average
+
+CALIBRATED = "calibrated"
+FEW_STEPS = 20  # up to which a sampler made for the model is taken where none is named
+_PILOT = 64  # trajectories of its pilot run
+_CALLS = 800  # of the denoiser for each of them, about
 
 
 class TrainedRun:
@@ -87,23 +94,73 @@ class TrainedRun:
         callback: Callback | None = None,
         progress: Callable[[int], object] | None = None,
     ) -> Any:
-        """Encoded samples by the recipe's sampler or the one given, under the data's conditions or those given."""
+        """Encoded samples by the recipe's sampler or the one given, under the data's conditions or those given.
+
+        Where ``steps`` are few and nothing else is said, and for the sampler "calibrated", it is one made for this
+        denoiser and these steps (see ``calibrated``).
+        """
         options = self.recipe.sampling
+        steps = options.steps if steps is None else steps
+        if steps < 1:
+            raise InputError(f"a sampler takes at least 1 step; seen {steps}")
+        made: Sampler
+        if sampler == CALIBRATED or (sampler is None and grid is None and steps < min(options.steps, FEW_STEPS + 1)):
+            if grid is not None:
+                raise InputError(f"the sampler {CALIBRATED!r} brings its own times; leave the grid out")
+            made, grid = self.calibrated(denoiser, steps), None
+        else:
+            made, grid = build("samplers", sampler or options.sampler), grid or options.grid
         if condition is None:
             condition = training_conditions(self.data, seeds) if self.conditional else {}
         seeds = seeds.to(self.device)
         return sample(
             denoiser,
-            build("samplers", sampler or options.sampler),
+            made,
             self.shape,
             seeds=seeds,
             condition={name: values.to(self.device) for name, values in condition.items()},
-            steps=steps or options.steps,
-            grid=grid or options.grid,
+            steps=steps,
+            grid=grid,
             batch=options.batch,
             callback=callback,
             progress=progress,
         )
+
+    def calibrated(self, denoiser: NetworkDenoiser, calls: int) -> CalibratedSampler:
+        """A sampler made for this denoiser and so many calls; kept in the run's folder, and made where it is missing.
+
+        The noise levels lie within those of the recipe's grid, so that the network is asked for none that it is not
+        meant for.
+        """
+        digest = self.weights_digest(denoiser)
+        path = self.folder.path / CALIBRATED / f"calls-{calls:03d}-{digest[:12]}.safetensors"
+        if path.exists():
+            return CalibratedSampler.load(path)
+        limits = {
+            name: value for name, value in self.recipe.sampling.grid.items() if name in ("sigma_min", "sigma_max")
+        }
+        condition: dict[str, Tensor] = {}
+        if self.conditional:
+            condition = training_conditions(self.data, Seeds.range(self.recipe.seed, _PILOT).at(CALIBRATED))
+        from tqdm import tqdm
+
+        search = max(8, _CALLS // max(calls, 1))
+        with tqdm(desc=f"calibrating {calls} calls, once", unit="", total=search + _PILOT) as bar:
+            made = calibrate(
+                denoiser,
+                self.shape,
+                calls,
+                samples=_PILOT,
+                seed=self.recipe.seed,
+                condition=condition,
+                search=search,
+                batch=self.recipe.sampling.batch,
+                progress=lambda what, done, whole: bar.update(_PILOT if what == "pilot" else 1),
+                **limits,
+            )
+        path.parent.mkdir(exist_ok=True)
+        made.save(path)
+        return made
 
     def constant_condition(self, wanted: Mapping[str, Any], count: int) -> dict[str, Tensor] | None:
         """A condition given by the user, the same for all samples: ``{"label": 3}``; None if nothing is wanted."""

@@ -1,10 +1,23 @@
 """Ways from noise to data: one file per family of samplers.
 
-``base.py`` holds the interface and the driver ``sample``; ``ancestral.py`` serves every process,
-``exponential.py`` and ``runge_kutta.py`` the Gaussian one. May import everything from ``denoisers``
-downwards.
+The interface is in ``base.py``, with the driver ``sample`` and the loop beneath it, ``follow``. All else is
 
-A new sampler is a new file (or, for a member of a family, a preset in its file): a frozen dataclass
-derived from ``Sampler`` that declares its order and spaces and has one method, ``step``; name it in
-``__all__``. It knows nothing of guidance, conditions or batches.
+- families: ``ancestral.py`` (the process's own bridge, on every space, and DDPM's choices of variance);
+  ``exponential.py`` and, with states inside the step, ``single_step.py``, whose named methods are in ``presets.py``;
+  ``runge_kutta.py``, and ``adaptive.py`` to a tolerance; ``langevin.py`` and ``restart.py``, around other samplers;
+  ``calibrated.py``, a sampler with coefficients of its own, which ``calibration.py`` finds on the model;
+- what the exponential ones share: ``linear.py`` takes every step that is a sum with known coefficients, ``family.py``
+  has their options, ``interpolation.py`` the exact weights;
+- ways to use a sampler: ``brownian.py`` (noise that does not depend on the grid), ``trajectory.py`` (film strips,
+  states put away and taken up), ``stopping.py`` (beliefs that are settled), ``parallel.py`` (all steps at once) with
+  the coefficients that ``step_coefficients.py`` finds out;
+- from data to noise: ``inversion.py`` by one of the ``inversion_ways.py``, with the equations that ``fixed_point.py``
+  solves, and ``noise_interpolation.py``.
+
+May import everything from ``exact`` and ``theory`` downwards.
+
+A new sampler is a new file (or, for a member of a family, a preset in its file): a frozen dataclass derived from
+``Sampler`` that declares its order and spaces and has one method, ``step``; name it in ``__all__``. It knows nothing of
+guidance, conditions or batches. One that is linear derives from ``LinearSampler`` and says coefficients in place of a
+step.
 """

@@ -1,8 +1,7 @@
 """What a sampler is, and the driver that runs one."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -13,7 +12,7 @@ from unstir.core.catalogue import build, entries
 from unstir.core.errors import InputError, NonFiniteError
 from unstir.core.seeds import Seeds
 from unstir.core.state import State, apply_mask, concatenate, map_state, take, tensors_of
-from unstir.denoisers.base import Denoiser
+from unstir.denoisers.base import Denoiser, evaluating
 
 ANY_SPACE = frozenset({"any"})
 EUCLIDEAN = frozenset({"euclidean"})
@@ -34,7 +33,8 @@ class SamplerState:
 
     ``x`` is the state, ``seeds`` the addresses of its samples, ``step`` the number of steps taken,
     ``mean`` the last belief's mean, ``history`` whatever past predictions a multistep method keeps,
-    ``path`` where its noise comes from if not from the step's own address.
+    ``path`` where its noise comes from if not from the step's own address, and ``mask``, if sets are padded, where
+    there are elements: elsewhere it has no noise.
     """
 
     x: State
@@ -43,10 +43,13 @@ class SamplerState:
     mean: State | None = None
     history: tuple[Any, ...] = ()
     path: NoisePath | None = None
+    mask: Tensor | None = None
 
-    def advance(self, x: State, mean: State, history: tuple[Any, ...] = ()) -> "SamplerState":
+    def advance(self, x: State, mean: State | None, history: tuple[Any, ...] = ()) -> "SamplerState":
         """The state after one more step."""
-        return replace(self, x=x, mean=mean, history=history, step=self.step + 1)
+        after = object.__new__(SamplerState)  # past the frozen constructor, which takes as long as a small tensor's sum
+        after.__dict__.update(self.__dict__, x=x, mean=mean, history=history, step=self.step + 1)
+        return after
 
     @property
     def tensor(self) -> Tensor:
@@ -60,10 +63,10 @@ class SamplerState:
         return self.seeds.at("step", self.step)
 
     def noise_like(self, like: Tensor, here: float, there: float) -> Tensor:
-        """This step's standard normal noise, for a step between two values of log(alpha/sigma), ``here`` < ``there``."""
+        """This step's standard normal noise; ``here`` < ``there`` are log(alpha/sigma) at its two ends."""
         if self.path is None:
-            return self.step_seeds().normal_like(like)
-        return self.path.normal_like(like, self.seeds, here, there)
+            return apply_mask(self.step_seeds().normal_like(like), self.mask)
+        return apply_mask(self.path.normal_like(like, self.seeds, here, there), self.mask)
 
 
 class Sampler(ABC):
@@ -71,6 +74,7 @@ class Sampler(ABC):
 
     order: ClassVar[float]
     spaces: ClassVar[frozenset[str]]
+    needs_variance: ClassVar[bool] = False  # of the belief: a point will not do
     calls_per_step: ClassVar[int | None] = 1  # the last step, into time 0, always takes one; None: as many as it needs
 
     @abstractmethod
@@ -84,6 +88,16 @@ class Sampler(ABC):
     def steps_within(self, calls: int) -> int:
         """The most steps that so many calls are enough for."""
         return 1 if self.calls_per_step is None else max(1, (calls - 1) // self.calls_per_step + 1)
+
+    def own_times(self, schedule: Any) -> Tensor | None:
+        """The only times that it can go along, for a sampler that was made for some; None for all others."""
+        return None
+
+    def prepared(
+        self, denoiser: Denoiser, shape: Any, steps: int, condition: Mapping[str, Tensor], **how: Any
+    ) -> "Sampler":
+        """The sampler as it goes to work: itself, but for one that has yet to be made for the denoiser."""
+        return self
 
     def check(self, denoiser: Denoiser) -> None:
         """Refuses a process on a space that this sampler cannot serve, naming those that can."""
@@ -111,7 +125,7 @@ def sample(
     count: int | None = None,
     *,
     steps: int = 20,
-    grid: str | Mapping[str, Any] | Tensor = "karras",
+    grid: str | Mapping[str, Any] | Tensor | None = None,
     seed: int = 0,
     seeds: Seeds | None = None,
     condition: Mapping[str, Tensor] | None = None,
@@ -129,11 +143,11 @@ def sample(
     in matrix products depends on the size of the batch), so ``batch`` is part of what a sample is, and
     a few samples cost as much as a batch; ``batch`` = 1 is the cheapest for a single one.
 
-    ``grid`` is a grid's name with its options, or falling times that end at 0; ``condition`` has one row
-    a sample. ``path`` is where a stochastic sampler's noise comes from, if not from each step's own address.
-    ``callback(state, t, s)`` sees every batch after every step, ``progress(n)`` is told of every n
-    samples that are done. Memory stays that of a batch beside the results, which lie on the device of the
-    denoiser's parameters.
+    ``grid`` is a grid's name with its options, or falling times that end at 0; by default the sampler's own times
+    (``steps`` is then theirs) or ``karras``. ``condition`` has one row a sample. ``path`` is where a stochastic
+    sampler's noise comes from, if not from each step's own address. ``callback(state, t, s)`` sees every batch after
+    every step, ``progress(n)`` is told of every n samples that are done. Memory stays that of a batch beside the
+    results, which lie on the device of the denoiser's parameters.
 
     Raises InputError for a sampler that does not serve the process, NonFiniteError if a sample diverges.
     """
@@ -151,7 +165,9 @@ def sample(
             raise InputError(f"the condition {name!r} has {rows} for {len(seeds)} samples; give one row a sample")
     if condition and len(seeds.samples.unique()) < len(seeds):
         raise InputError("with a condition, each sample number may be asked for once a call; seen one twice")
-    times = time_grid(denoiser.process, grid, steps)
+    sampler = sampler.prepared(denoiser, shape, steps, condition, seed=seeds.seed, batch=batch, dtype=dtype)
+    own = sampler.own_times(denoiser.process.schedule) if grid is None else None
+    times = time_grid(denoiser.process, "karras" if grid is None else grid, steps) if own is None else own
     device = next((tensor.device for tensor in denoiser.parameters()), seeds.samples.device)
 
     results: list[Any] = []
@@ -176,10 +192,21 @@ def sample(
     return drawn
 
 
+# an entry holds its schedule, so that no other can come by its id
+_grids: dict[tuple[int, str, int], tuple[Tensor, Any]] = {}
+_MOST_GRIDS = 512
+
+
 def time_grid(process: Any, grid: str | Mapping[str, Any] | Tensor, steps: int) -> Tensor:
     """The falling times of a grid given by name, with options, or by its times."""
     if not isinstance(grid, Tensor):
-        return build("grids", grid, schedule=process.schedule, steps=steps)
+        # remembered for the next batch: looking a grid up takes as long as a dozen steps
+        key = (id(process.schedule), repr(grid), steps)
+        if key not in _grids:
+            if len(_grids) >= _MOST_GRIDS:
+                _grids.clear()
+            _grids[key] = (build("grids", grid, schedule=process.schedule, steps=steps), process.schedule)
+        return _grids[key][0].clone()
     times = grid.double()
     if times.ndim != 1 or len(times) < 2 or not bool((times.diff() < 0).all()) or times[-1] != 0 or times[0] > 1:
         raise InputError(f"a time grid falls from at most 1 to exactly 0 in at least one step; seen {grid.tolist()}")
@@ -196,8 +223,10 @@ def follow(
     taken up later, with the same result to the bit. A bound condition ``mask`` keeps padded places at zero.
     """
     mask = getattr(denoiser, "condition", {}).get("mask")
+    if mask is not None:
+        state = replace(state, mask=mask)
     ends = times.unbind()
-    with _evaluating(denoiser):
+    with evaluating(denoiser):
         for t, s in zip(ends[state.step : -1], ends[state.step + 1 :], strict=True):
             state = sampler.step(denoiser, state, t, s)
             if mask is not None:
@@ -205,18 +234,6 @@ def follow(
             if callback:
                 callback(state, t, s)
     return state
-
-
-@contextmanager
-def _evaluating(denoiser: Denoiser) -> Iterator[None]:
-    """Switches dropout and its likes off, whose draws have no address; what was training goes on training after."""
-    training = [module for module in denoiser.modules() if module.training]
-    denoiser.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def _spread(values: Tensor, rows: Tensor, batch: int) -> Tensor:

@@ -18,6 +18,7 @@ from unstir.core.seeds import Seeds
 from unstir.denoisers.base import Denoiser
 from unstir.denoisers.network import NetworkDenoiser
 from unstir.denoisers.posteriors import PointPosterior
+from unstir.denoisers.variances import VarianceTable, with_variance
 from unstir.processes.gaussian import GaussianProcess
 from unstir.samplers.base import Sampler, SamplerState
 
@@ -104,6 +105,11 @@ class NormalDenoiser(Denoiser):
         return PointPosterior(self.mean + gain * (xt - alpha * self.mean))
 
 
+def suited(sampler: Sampler, denoiser: Denoiser) -> Denoiser:
+    """The denoiser, with the variance of unit normal data where the sampler asks the belief for one."""
+    return with_variance(denoiser, VarianceTable.of_normal()) if sampler.needs_variance else denoiser
+
+
 @torch.no_grad()
 def walk(
     sampler: Sampler, denoiser: Denoiser, x: Tensor, times: Tensor, seeds: Seeds | None = None
@@ -122,7 +128,10 @@ def arrive(sampler: Sampler, denoiser: Denoiser, x: Tensor, times: Tensor, seeds
 
 @dataclass(frozen=True)
 class ImpulseSeeds(Seeds):
-    """Each normal draw is zero in every row but one, where it is one: row 2 for the first draw, 3 for the next."""
+    """Each normal draw is zero in every row but one, where it is one: row 2 for the first draw, 3 for the next.
+
+    In too few rows all is zero, and the draws are counted.
+    """
 
     draws: list[tuple[str | int, ...]] = field(default_factory=list)
 
@@ -132,7 +141,8 @@ class ImpulseSeeds(Seeds):
             raise AssertionError(f"the same address is drawn from twice: {self.purpose}")
         self.draws.append(self.purpose)
         drawn = torch.zeros(len(self), *shape, dtype=dtype)
-        drawn[1 + len(self.draws)] = 1
+        if 1 + len(self.draws) < len(self):
+            drawn[1 + len(self.draws)] = 1
         return drawn
 
     def uniform(self, shape: Sequence[int] = (), dtype: torch.dtype = torch.float64) -> Tensor:
@@ -140,21 +150,29 @@ class ImpulseSeeds(Seeds):
         raise AssertionError("impulses stand for normal draws only")
 
 
+def affine_walk(sampler: Sampler, denoiser: Denoiser, times: Tensor) -> Tensor:
+    """Every state, for a belief that is linear in x: (times, 2 + draws).
+
+    The first column is the state from zero without noise; the next how it answers to a one in the first state, the
+    others to a one in each draw, in the order of drawing: exactly, and without random numbers.
+    """
+    counting = ImpulseSeeds(0, torch.arange(1))
+    walk(sampler, denoiser, torch.zeros(1, 1, dtype=torch.float64), times, counting)
+    rows = 2 + len(counting.draws)
+    x = torch.zeros(rows, 1, dtype=torch.float64)
+    x[1] = 1
+    states = walk(sampler, denoiser, x, times, ImpulseSeeds(0, torch.arange(rows)))
+    answers = torch.stack([state.tensor.flatten() for state in states])
+    return torch.cat((answers[:, :1], answers[:, 1:] - answers[:, :1]), dim=1)
+
+
 def exact_moments(
     sampler: Sampler, denoiser: Denoiser, times: Tensor, mean: float, variance: float
 ) -> tuple[float, float]:
-    """Mean and variance of the last state, for a belief that is linear in x, from a normal first state.
-
-    The trajectory is affine in the first state and in each draw; its slopes are found by impulses, all in
-    one batch, exactly and without random numbers.
-    """
-    rows = 2 + 2 * len(times)
-    x = torch.zeros(rows, 1, dtype=torch.float64)
-    x[1] = 1
-    seeds = ImpulseSeeds(0, torch.arange(rows))
-    last = arrive(sampler, denoiser, x, times, seeds).flatten()
-    slopes = last[1 : 2 + len(seeds.draws)] - last[0]
-    return (last[0] + slopes[0] * mean).item(), (slopes[0] ** 2 * variance + slopes[1:].square().sum()).item()
+    """Mean and variance of the last state, for a belief that is linear in x, from a normal first state."""
+    constant, first, *drawn = affine_walk(sampler, denoiser, times)[-1].unbind()
+    noise = torch.stack(drawn).square().sum().item() if drawn else 0.0
+    return (constant + first * mean).item(), first.square().item() * variance + noise
 
 
 def stirred(network: nn.Module, seed: int = 0, scale: float = 0.15) -> nn.Module:

@@ -29,13 +29,18 @@ def order_of(
     tolerance: float = 0.1,
     at_least: bool = False,
     step_name: str = "step",
+    corrected: bool = False,
 ) -> Measured:
     """The slope of log error against log step by least squares, within ``tolerance`` of the order expected.
 
-    ``steps`` are step sizes (or reciprocals of counts). ``at_least`` allows a faster decay. The uncertainty is
-    the standard error of the slope.
+    ``steps`` are step sizes (or reciprocals of counts). ``at_least`` allows a faster decay. With ``corrected`` the next
+    term of the error is fitted as well, C h^p (1 + c h) for small c h: the order that the slopes tend to. The
+    uncertainty is the standard error of the slope.
     """
     x, y = np.log(np.asarray(steps, dtype=float)), np.log(np.asarray(errors, dtype=float))
+    if corrected:
+        terms = np.stack((np.ones_like(x), x, np.exp(x)), axis=1)
+        y = y - np.linalg.lstsq(terms, y, rcond=None)[0][2] * np.exp(x)
     fit = stats.linregress(x, y)
     ends = [float(min(steps)), float(max(steps))]
     anchor = math.exp(float(np.mean(y)))
