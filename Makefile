@@ -51,6 +51,9 @@ bench: .venv-bench/.stamp
 	$(BENCH)/python -m benchmarks.quality
 	$(BENCH)/python -m benchmarks.throughput
 	$(BENCH)/python -m benchmarks.exact
+	$(BENCH)/python -m benchmarks.sampler_accuracy
+	$(BENCH)/python -m benchmarks.step_overhead
+	$(BENCH)/python -m benchmarks.log_density
 
 clean:
 	rm -rf dist docs/_build docs/jupyter_execute .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -107,13 +107,28 @@ def _on_common_grid(sampler: Sampler, denoise: CountedDenoiser, calls: float) ->
 def _calibrated(denoiser: Denoiser, dimension: int, calls: int) -> tuple[Sampler, Tensor]:
     from unstir.samplers.calibration import calibrate
 
-    sampler = calibrate(denoiser, (dimension,), calls, dtype=torch.float64)
+    samples = 1024 if calls <= 20 else 256  # the root mean square of few calls is ruled by rare trajectories
+    sampler = calibrate(denoiser, (dimension,), calls, samples=samples, batch=samples, dtype=torch.float64)
     return sampler, sampler.own_times(denoiser.process.schedule)
 
 
 # The samplers of unstir on grids of their own, the default one first:
 # name -> (denoiser, dimension, calls) -> (sampler, falling times). A pilot run belongs in here.
 OURS: dict[str, Callable[[Denoiser, int, int], tuple[Sampler, Tensor]]] = {"calibrated": _calibrated}
+
+
+# The stochastic ones: name -> specification; on the grid of a straight flow of half the data's deviation.
+OURS_STOCHASTIC = {
+    "sa-solver, stochasticity 0.5": {"name": "sa-solver", "order": 2, "corrector": 2, "stochasticity": 0.5},
+    "multistep, order 2, stochasticity 1": {"name": "multistep", "order": 2, "stochasticity": 1.0},
+}
+
+
+def _on_flow_grid(name: str, denoise: CountedDenoiser, calls: float) -> Draw:
+    deviation = denoise.data().std(0).square().mean().sqrt().item()
+    sampler = build("samplers", OURS_STOCHASTIC[name])
+    grid = {"name": "straight-flow", "scale": deviation / 2}
+    return partial(_from_noise, PointDenoiser(denoise), sampler, time_grid(PROCESS, grid, int(calls)))
 
 
 def _on_own_grid(name: str, denoise: CountedDenoiser, calls: float) -> Draw:
@@ -139,7 +154,10 @@ def our_cases() -> list[Case]:
         for name, sampler, deterministic in _catalogue()
     ]
     measured = Case("unstir", "analytic-dpm", "common", _with_measured_variance, deterministic=False)
-    return [*own, *common, measured]
+    stochastic = [
+        Case("unstir", name, "own", partial(_on_flow_grid, name), deterministic=False) for name in OURS_STOCHASTIC
+    ]
+    return [*own, *stochastic, *common, measured]
 
 
 def _catalogue() -> Iterator[tuple[str, Sampler, bool]]:

@@ -8,7 +8,7 @@ from schedules import SCHEDULES
 
 from unstir.core.catalogue import build, entries
 from unstir.core.errors import InputError
-from unstir.processes.grids import karras, log_snr_uniform, quadratic, uniform
+from unstir.processes.grids import karras, log_snr_uniform, quadratic, straight_flow, uniform
 from unstir.processes.schedules.cosine import CosineSchedule
 from unstir.processes.schedules.edm import EDMSchedule
 from unstir.processes.schedules.exponential_ve import ExponentialVESchedule
@@ -110,3 +110,14 @@ def test_an_impossible_lowest_level_is_refused(grid, sigma_min):
 def test_rho_must_be_positive(rho):
     with pytest.raises(InputError, match=f"rho must be positive; seen {rho}"):
         karras(CosineSchedule(), 4, rho=rho)
+
+
+def test_even_times_of_a_straight_flow_are_even_in_its_own_clock():
+    schedule = RectifiedFlowSchedule()
+    times = straight_flow(schedule, 10, scale=1.0, sigma_max=9.0)
+    assert times.tolist() == pytest.approx([0.9 * (10 - k) / 10 for k in range(11)], rel=1e-9)
+    levels = EDMSchedule().sigma(straight_flow(EDMSchedule(), 8, scale=0.5))[:-1]
+    shares = levels / (levels + 0.5)
+    assert shares.diff().tolist() == pytest.approx([-80 / 80.5 / 8] * 7, rel=1e-6)
+    with pytest.raises(InputError, match="scale must be positive"):
+        straight_flow(schedule, 4, scale=0.0)

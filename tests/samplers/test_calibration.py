@@ -92,6 +92,8 @@ def test_other_times_are_refused(made):
     done = follow(denoiser, made, SamplerState(torch.zeros(3, 2), Seeds.range(0, 3)), times)
     with pytest.raises(InputError, match="6 steps along its own times"):
         made.step(denoiser, done, times[-2], times[-1])
+    with pytest.raises(InputError, match="made for samples of shape"):
+        sample(denoiser, made, (3,), 4)
     with pytest.raises(InputError, match="ends at"):
         made.own_times(EDMSchedule(sigma_max=20.0))
     with pytest.raises(InputError, match="made for its denoiser first"):

@@ -5,13 +5,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from unstir.core.catalogue import build
 from unstir.core.errors import InputError, unknown
 from unstir.core.seeds import Seeds
+from unstir.denoisers.base import Denoiser
 from unstir.denoisers.network import NetworkDenoiser
+from unstir.denoisers.variances import VarianceTable, measure_variances, with_variance
 from unstir.domains.base import EncodedData, Encoding
 from unstir.run.folder import RunFolder
 from unstir.run.parts import domain_of, make_denoiser, read_data, training_conditions
@@ -24,6 +27,7 @@ from unstir.training.checkpoints import load_average
 CALIBRATED = "calibrated"
 FEW_STEPS = 20  # up to which a sampler made for the model is taken where none is named
 _PILOT = 64  # trajectories of its pilot run
+_VARIANCE_ROWS = 512  # of the data, on which the belief's variances are measured
 _CALLS = 800  # of the denoiser for each of them, about
 
 
@@ -110,11 +114,12 @@ class TrainedRun:
             made, grid = self.calibrated(denoiser, steps), None
         else:
             made, grid = build("samplers", sampler or options.sampler), grid or options.grid
+        told = self.with_variances(denoiser) if made.needs_variance and denoiser.variance == "none" else denoiser
         if condition is None:
             condition = training_conditions(self.data, seeds) if self.conditional else {}
         seeds = seeds.to(self.device)
         return sample(
-            denoiser,
+            told,
             made,
             self.shape,
             seeds=seeds,
@@ -125,6 +130,24 @@ class TrainedRun:
             callback=callback,
             progress=progress,
         )
+
+    def with_variances(self, denoiser: NetworkDenoiser) -> Denoiser:
+        """The denoiser with its belief's variances, measured on the data once and kept in the run's folder.
+
+        What Analytic-DPM needs of a network that tells a mean alone.
+        """
+        name = f"{CALIBRATED}/variances-{self.weights_digest(denoiser)[:12]}.json"
+        if not (self.folder.path / name).exists():
+            rows = np.arange(min(len(self.data), _VARIANCE_ROWS))
+            state, condition = self.data.batch(rows)
+            if not isinstance(state, Tensor):
+                raise InputError(f"variances are measured on one tensor; the data has the parts {sorted(state)}")
+            known = set(self.conditions) - {"augment"}
+            condition = {key: values.to(self.device) for key, values in condition.items() if key in known}
+            table = measure_variances(denoiser, state.to(self.device), condition=condition)
+            (self.folder.path / CALIBRATED).mkdir(exist_ok=True)
+            self.folder.write_json(name, table.as_dict())
+        return with_variance(denoiser, VarianceTable.from_dict(self.folder.read_json(name)))
 
     def calibrated(self, denoiser: NetworkDenoiser, calls: int) -> CalibratedSampler:
         """A sampler made for this denoiser and so many calls; kept in the run's folder, and made where it is missing.

@@ -83,6 +83,11 @@ class CalibratedSampler(Sampler):
                 f"step {state.step + 1} of this sampler starts from the noise level {self.levels[state.step]:.6g}, not "
                 f"{level:.6g}: it goes along its own times (own_times) only"
             )
+        if state.tensor.shape[1:] != self.centre.shape:
+            raise InputError(
+                f"this sampler was made for samples of shape {tuple(self.centre.shape)}; seen "
+                f"{tuple(state.tensor.shape[1:])}"
+            )
         keep, *weights = self.rows[state.step]
         centre = self.centre.to(state.tensor)
         if state.step == 0:
