@@ -89,7 +89,7 @@ def test_names_choose_kinds_and_entries():
     one = runner.tasks(["schedules/cosine"])
     assert {(task.kind, task.entry) for task in one} == {("schedules", "cosine")}
     assert runner.tasks(["schedules/cosine", "cosine"])[: len(one)] == one
-    assert {task.kind for task in runner.tasks(["edm"])} == {"schedules", "parameterisations", "weightings"}
+    assert {task.kind for task in runner.tasks(["edm"])} == {"schedules", "parameterisations", "weightings", "samplers"}
     everything = runner.tasks()
     assert len(set(everything)) == len(everything) > len(runner.tasks(quick=True)) - 1
 

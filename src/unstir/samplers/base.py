@@ -93,9 +93,7 @@ class Sampler(ABC):
         """The only times that it can go along, for a sampler that was made for some; None for all others."""
         return None
 
-    def prepared(
-        self, denoiser: Denoiser, shape: Any, steps: int, condition: Mapping[str, Tensor], **how: Any
-    ) -> "Sampler":
+    def prepared(self, denoiser: Denoiser, shape: Any, steps: int, **how: Any) -> "Sampler":
         """The sampler as it goes to work: itself, but for one that has yet to be made for the denoiser."""
         return self
 
@@ -165,7 +163,7 @@ def sample(
             raise InputError(f"the condition {name!r} has {rows} for {len(seeds)} samples; give one row a sample")
     if condition and len(seeds.samples.unique()) < len(seeds):
         raise InputError("with a condition, each sample number may be asked for once a call; seen one twice")
-    sampler = sampler.prepared(denoiser, shape, steps, condition, seed=seeds.seed, batch=batch, dtype=dtype)
+    sampler = sampler.prepared(denoiser, shape, steps, seed=seeds.seed, batch=batch, dtype=dtype)
     own = sampler.own_times(denoiser.process.schedule) if grid is None else None
     times = time_grid(denoiser.process, "karras" if grid is None else grid, steps) if own is None else own
     device = next((tensor.device for tensor in denoiser.parameters()), seeds.samples.device)

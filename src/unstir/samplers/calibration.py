@@ -281,9 +281,10 @@ def _fitted(pilot: _Pilot, levels: Sequence[float], calls: int, fitting: Tensor)
         y = apply_mask(moved, pilot.condition.get("mask"))
         astray = max(astray, pilot.astray(y, target)) if target else astray
     distances = pilot.distances(y)
-    # those that did go astray are counted by what is expected of them
+    # those that went astray count by what is expected of them, unless they are more
     usual = distances.clamp(max=torch.quantile(distances, 0.98)).square().mean().item()
-    return _Fitted(tuple(rows), y, math.sqrt(usual + astray * pilot.spread**2))
+    found = distances.square().mean().item()
+    return _Fitted(tuple(rows), y, math.sqrt(max(found, usual + astray * pilot.spread**2)))
 
 
 def _searched(error: Callable[[Sequence[float] | None], float], pilot: _Pilot, calls: int, search: int) -> list[float]:
@@ -364,13 +365,9 @@ class CalibratingSampler(Sampler):
     order = 1
     spaces = EUCLIDEAN
 
-    def prepared(
-        self, denoiser: Denoiser, shape: Sequence[int], steps: int, condition: Mapping[str, Tensor], **how: Any
-    ) -> CalibratedSampler:
-        """Calibrates for the denoiser and so many calls, under the conditions that are asked for, by turns."""
-        rows = torch.arange(self.samples)
-        told = {name: values[rows % len(values)] for name, values in condition.items()}
-        return calibrate(denoiser, shape, steps, samples=self.samples, search=self.search, condition=told, **how)
+    def prepared(self, denoiser: Denoiser, shape: Sequence[int], steps: int, **how: Any) -> CalibratedSampler:
+        """Calibrates for the denoiser and so many calls, without conditions: samples know nothing of their company."""
+        return calibrate(denoiser, shape, steps, samples=self.samples, search=self.search, **how)
 
     def step(self, denoiser: Denoiser, state: SamplerState, t: Tensor, s: Tensor) -> SamplerState:
         """Refuses: there are no coefficients yet."""
@@ -381,8 +378,8 @@ def calibrated(samples: int = 256, search: int | None = None) -> CalibratingSamp
     """Multistep with times and coefficients found on the model itself, for a given number of calls.
 
     ``sample`` first makes a pilot run of so many ``samples`` and tries ``search`` sets of noise levels (as many as
-    ``calibrate`` finds fit by default); to keep what was found, use ``calibrate``. A trained run keeps it in its
-    folder. Of all samplers here it errs least in few calls.
+    ``calibrate`` finds fit by default), without conditions; to keep what was found, or to make it under conditions,
+    use ``calibrate``. A trained run keeps it in its folder. Of all samplers here it errs least in few calls.
 
     Reference: Shaul et al., Bespoke non-stationary solvers for fast sampling of diffusion and flow models (2024), for
     the form; the coefficients are regressions, one step after the other.
