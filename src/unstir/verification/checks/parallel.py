@@ -31,7 +31,8 @@ def sampler_in_parallel(sampler: Sampler, effort: Effort) -> Iterator[Measured]:
     if sampler.own_times(CosineSchedule()) is not None:
         raise NotMeasured("it goes along its own times", silent=True)
     steps, count = effort.of((36, 6), (100, 50))
-    for name, schedule in {"cosine": CosineSchedule(), "edm": EDMSchedule()}.items():
+    schedules = {"edm": EDMSchedule(), **effort.of({}, {"cosine": CosineSchedule()})}
+    for name, schedule in schedules.items():
         denoiser = PointDenoiser(IN_THE_PLANE.denoiser(GaussianProcess(schedule)))
         times, seeds = karras(schedule, steps), effort.seeds(count, "parallel")
         try:

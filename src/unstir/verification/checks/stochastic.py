@@ -34,7 +34,8 @@ def sampler_marginals(sampler: Sampler, effort: Effort) -> Iterator[Measured]:
     if sampler.own_times(CosineSchedule()) is not None:
         raise NotMeasured("it goes along its own times", silent=True)
     counts = STOPS * np.array(effort.of([6, 9, 14, 21], [12, 24, 48, 96]))
-    for name, schedule in {"cosine": CosineSchedule(), "flow": RectifiedFlowSchedule()}.items():
+    schedules = {"cosine": CosineSchedule(), **effort.of({}, {"flow": RectifiedFlowSchedule()})}
+    for name, schedule in schedules.items():
         denoiser = suited(sampler, NormalDenoiser(MEAN, DEVIATION, GaussianProcess(schedule)))
         errors = []
         for count in counts.tolist():
