@@ -26,6 +26,11 @@ class Denoiser(nn.Module, ABC):
     def forward(self, xt: Any, t: Tensor, drop: Tensor | None = None, **condition: Tensor) -> Posterior:
         """The posterior of x_0 given the state x_t; ``t`` is float64 of shape () or (batch,)."""
 
+    @property
+    def mask(self) -> Tensor | None:
+        """The bound condition ``mask``, (batch, n): where padded sets have elements; None where nothing is padded."""
+        return None
+
     def given(self, condition: Mapping[str, Tensor]) -> "Denoiser":
         """This denoiser with the conditions bound, so that samplers need not know of them."""
         return ConditionedDenoiser(self, condition) if condition else self
@@ -39,6 +44,11 @@ class ConditionedDenoiser(Denoiser):
         self.denoiser = denoiser
         self.process = denoiser.process
         self.condition = dict(condition)
+
+    @property
+    def mask(self) -> Tensor | None:
+        """The bound mask, if one is."""
+        return self.condition.get("mask")
 
     def forward(self, xt: Any, t: Tensor, drop: Tensor | None = None, **condition: Tensor) -> Posterior:
         """The posterior given the bound conditions; naming one of them again is an error."""

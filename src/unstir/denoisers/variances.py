@@ -28,7 +28,7 @@ from torch import Tensor
 from unstir.core.errors import InputError, unknown
 from unstir.core.seeds import Seeds
 from unstir.core.state import apply_mask, expand, mean_per_sample
-from unstir.denoisers.base import Denoiser
+from unstir.denoisers.base import Denoiser, evaluating
 from unstir.denoisers.posteriors import GaussianPosterior
 
 METHODS = ("error", "score")
@@ -170,16 +170,11 @@ def measure_variances(
         raise InputError(f"the data must be finite and its rows differ; seen the deviation {deviation}")
     schedule = denoiser.process.schedule
     levels = _levels(schedule, deviation) if levels is None else _reached(schedule, levels)
-    training = [module for module in denoiser.modules() if module.training]
-    denoiser.eval()
-    try:
-        found = []
+    found = []
+    with evaluating(denoiser):
         for level in levels:
             rows = _at_level(denoiser, data, level, seeds, condition or {}, method, batch, per_element)
             found.append((rows.mean(0), rows.std(0) / math.sqrt(len(data))))
-    finally:
-        for module in training:
-            module.training = True
     variances, errors = (torch.stack(values).cpu() for values in zip(*found, strict=True))
     if method == "score":
         bounds = expand(linear_variance(levels, deviation), variances)

@@ -114,7 +114,14 @@ class TrainedRun:
             made, grid = self.calibrated(denoiser, steps), None
         else:
             made, grid = build("samplers", sampler or options.sampler), grid or options.grid
-        told = self.with_variances(denoiser) if made.needs_variance and denoiser.variance == "none" else denoiser
+        told: Denoiser = denoiser
+        if made.needs_variance and denoiser.variance == "none":
+            if made.needs_variance == "learned":
+                raise InputError(
+                    f"{self.folder.path} has learned no variance; train with denoiser.variance=learned, or take the "
+                    "sampler analytic-dpm, which measures it"
+                )
+            told = self.with_variances(denoiser)
         if condition is None:
             condition = training_conditions(self.data, seeds) if self.conditional else {}
         seeds = seeds.to(self.device)

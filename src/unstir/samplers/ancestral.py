@@ -16,7 +16,7 @@ from unstir.samplers.base import ANY_SPACE, EUCLIDEAN, Sampler, SamplerState
 
 __all__ = ["AncestralSampler", "analytic_dpm", "ddpm_learned", "ddpm_upper"]
 
-VARIANCES = ("lower", "upper", "table", "belief")
+VARIANCES = ("lower", "upper", "table", "belief", "learned")
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ class GaussianAncestralSampler(Sampler):
     variance v about the belief's mean, x_s is Gaussian of variance :math:`b^2 + p^2 v`, and one draw makes it.
 
     ``variance`` says which v: ``lower`` zero; ``upper`` what the best linear estimate leaves, for data of standard
-    deviation ``deviation``; ``table`` the one measured in ``table``; ``belief`` the belief's own. The last step, into
+    deviation ``deviation``; ``table`` the one measured in ``table``; ``belief`` the belief's own, and ``learned`` one that was
+    taught beside the mean. The last step, into
     no noise at all, lands on the mean, or with ``draw_last`` on a draw from the belief.
     """
 
@@ -65,9 +66,9 @@ class GaussianAncestralSampler(Sampler):
             raise InputError("a table of variances goes with the variance 'table', and with no other")
 
     @property
-    def needs_variance(self) -> bool:  # type: ignore[override]
+    def needs_variance(self) -> str | None:  # type: ignore[override]
         """Whether it asks the belief for a variance, which a point has not."""
-        return self.variance == "belief"
+        return {"belief": "any", "learned": "learned"}.get(self.variance)
 
     def step(self, denoiser: Denoiser, state: SamplerState, t: Tensor, s: Tensor) -> SamplerState:
         process = denoiser.process
@@ -84,7 +85,7 @@ class GaussianAncestralSampler(Sampler):
         return state.advance(x, mean)
 
     def _variance(self, posterior: Posterior, log_snr: Tensor) -> Tensor:
-        if self.variance == "belief":
+        if self.needs_variance:
             return variance_of(posterior)
         if self.table is not None:
             self.table.check_shape(posterior.mean)
@@ -136,7 +137,7 @@ def ddpm_learned() -> GaussianAncestralSampler:
 
     Reference: Nichol, Dhariwal, Improved denoising diffusion probabilistic models (2021), section 3.1.
     """
-    return GaussianAncestralSampler("belief")
+    return GaussianAncestralSampler("learned")
 
 
 # on which the claims are measured

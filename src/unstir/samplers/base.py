@@ -74,7 +74,7 @@ class Sampler(ABC):
 
     order: ClassVar[float]
     spaces: ClassVar[frozenset[str]]
-    needs_variance: ClassVar[bool] = False  # of the belief: a point will not do
+    needs_variance: ClassVar[str | None] = None  # of the belief: "any", or "learned" beside the mean
     calls_per_step: ClassVar[int | None] = 1  # the last step, into time 0, always takes one; None: as many as it needs
 
     @abstractmethod
@@ -220,7 +220,7 @@ def follow(
     A state that has taken k steps goes on from ``times[k]``, so that a trajectory may be left in its middle and
     taken up later, with the same result to the bit. A bound condition ``mask`` keeps padded places at zero.
     """
-    mask = getattr(denoiser, "condition", {}).get("mask")
+    mask = denoiser.mask
     if mask is not None:
         state = replace(state, mask=mask)
     ends = times.unbind()

@@ -172,10 +172,9 @@ class _Pilot:
         parts = []
         for rows in torch.arange(samples, device=device).split(batch):
             bound = denoiser.given({name: values[rows] for name, values in told.items()})
-            bound_mask = told["mask"][rows] if "mask" in told else None
-            start = denoiser.process.prior(shape, seeds[rows].at("prior"), times[0], dtype, bound_mask)
+            start = denoiser.process.prior(shape, seeds[rows].at("prior"), times[0], dtype, bound.mask)
             aside = torch.finfo(dtype).eps ** (1 / 3) * denoiser.process.schedule.sigma(times[0]).item()
-            beside = start + aside * apply_mask(seeds[rows].at("beside").normal_like(start), bound_mask)
+            beside = start + aside * apply_mask(seeds[rows].at("beside").normal_like(start), bound.mask)
             followed = [_followed(bound, first, times, alphas, seeds[rows]) for first in (start, beside)]
             (states, means), (others, _) = followed
             apart = (others - states).double().flatten(2).norm(dim=2).clamp(min=1e-300)

@@ -49,7 +49,7 @@ class Corrections:
         share = 2 * self.snr**2  # epsilon / sigma^2
         variance = (alpha * self.data_deviation).square() + sigma.square()
         fresh = sigma * (share * (2 - share * sigma.square() / variance)).sqrt()
-        mask = getattr(denoiser, "condition", {}).get("mask")
+        mask = denoiser.mask
         means = []
         for number in range(self.count):
             x = apply_mask(x, mask)

@@ -90,7 +90,7 @@ class _Rounds:
         x = state.tensor
         self.device, self.batch = x.device, len(x)
         self.bounds = tolerance * denoiser.process.schedule.sigma(times)
-        self.mask = getattr(denoiser, "condition", {}).get("mask")
+        self.mask = denoiser.mask
         self.states: dict[int, Tensor] = {0: x}
         self.means: dict[int, Tensor] = {}
         self.noises: dict[int, Tensor] = {}

@@ -55,7 +55,7 @@ class RestartSampler(Sampler):
         if s == 0 or not there <= math.log(self.low) < here:
             return moved
         times = self._way_down(denoiser, s, here, there)
-        mask = getattr(denoiser, "condition", {}).get("mask")
+        mask = denoiser.mask
         inner = moved
         for number in range(self.repeats):
             seeds = state.step_seeds().at("restart", number)

@@ -20,7 +20,9 @@ from unstir.denoisers.network import NetworkDenoiser
 from unstir.denoisers.posteriors import PointPosterior
 from unstir.denoisers.variances import VarianceTable, with_variance
 from unstir.processes.gaussian import GaussianProcess
-from unstir.samplers.base import Sampler, SamplerState
+from unstir.processes.schedules.cosine import CosineSchedule
+from unstir.samplers.base import ANY_SPACE, EUCLIDEAN, Sampler, SamplerState
+from unstir.verification.base import NotMeasured
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,14 @@ class NormalDenoiser(Denoiser):
 def suited(sampler: Sampler, denoiser: Denoiser) -> Denoiser:
     """The denoiser, with the variance of unit normal data where the sampler asks the belief for one."""
     return with_variance(denoiser, VarianceTable.of_normal()) if sampler.needs_variance else denoiser
+
+
+def goes_along_any_times(sampler: Sampler) -> None:
+    """NotMeasured, silently, for a sampler that cannot be put on a Euclidean space and on whatever times."""
+    if sampler.spaces != ANY_SPACE and not EUCLIDEAN & sampler.spaces:
+        raise NotMeasured("it does not serve the Euclidean space", silent=True)
+    if sampler.own_times(CosineSchedule()) is not None:
+        raise NotMeasured("it goes along its own times; its own claims are measured", silent=True)
 
 
 @torch.no_grad()

@@ -15,10 +15,10 @@ from unstir.processes.grids import log_snr_uniform
 from unstir.processes.schedules.base import Schedule
 from unstir.processes.schedules.cosine import CosineSchedule
 from unstir.processes.schedules.edm import EDMSchedule
-from unstir.samplers.base import ANY_SPACE, EUCLIDEAN, Sampler, SamplerState
+from unstir.samplers.base import Sampler, SamplerState
 from unstir.samplers.brownian import Address, BrownianPath
 from unstir.verification.base import Effort, Measured, NotMeasured, claim
-from unstir.verification.references import ImpulseSeeds, NormalDenoiser, suited
+from unstir.verification.references import ImpulseSeeds, NormalDenoiser, goes_along_any_times, suited
 from unstir.verification.statistics import at_most, order_of
 
 __all__ = ["sampler_strong_order"]
@@ -47,10 +47,7 @@ def sampler_strong_order(sampler: Sampler, effort: Effort) -> Iterator[Measured]
     The root-mean-square change of the last state when each step is halved, on normal data, exactly: the state is linear
     in the increments, and these in independent draws.
     """
-    if sampler.spaces != ANY_SPACE and not EUCLIDEAN & sampler.spaces:
-        raise NotMeasured("it does not serve the Euclidean space", silent=True)
-    if sampler.own_times(CosineSchedule()) is not None:
-        raise NotMeasured("it goes along its own times", silent=True)
+    goes_along_any_times(sampler)
     counts = effort.of([12, 24, 48], [16, 32, 64, 128, 256])
     path = BrownianPath(depth=10)
     for name, schedule in {"cosine": CosineSchedule(), "edm": EDMSchedule(sigma_max=START)}.items():

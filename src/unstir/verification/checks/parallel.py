@@ -9,11 +9,11 @@ from unstir.processes.gaussian import GaussianProcess
 from unstir.processes.grids import karras
 from unstir.processes.schedules.cosine import CosineSchedule
 from unstir.processes.schedules.edm import EDMSchedule
-from unstir.samplers.base import EUCLIDEAN, Sampler, SamplerState, follow
+from unstir.samplers.base import Sampler, SamplerState, follow
 from unstir.samplers.parallel import follow_parallel
 from unstir.samplers.step_coefficients import coefficients_of
 from unstir.verification.base import Effort, Measured, NotMeasured, claim
-from unstir.verification.references import IN_THE_PLANE, PointDenoiser
+from unstir.verification.references import IN_THE_PLANE, PointDenoiser, goes_along_any_times
 from unstir.verification.statistics import at_most
 
 __all__ = ["sampler_in_parallel"]
@@ -26,10 +26,7 @@ def sampler_in_parallel(sampler: Sampler, effort: Effort) -> Iterator[Measured]:
     For samplers with one call a step that is linear in beliefs and noise. It takes no more rounds than steps, and at
     a tolerance of a thousandth of the noise fewer than two thirds of them.
     """
-    if not EUCLIDEAN & sampler.spaces and "any" not in sampler.spaces:
-        raise NotMeasured("it does not serve the Euclidean space", silent=True)
-    if sampler.own_times(CosineSchedule()) is not None:
-        raise NotMeasured("it goes along its own times", silent=True)
+    goes_along_any_times(sampler)
     steps, count = effort.of((36, 6), (100, 50))
     schedules = {"edm": EDMSchedule(), **effort.of({}, {"cosine": CosineSchedule()})}
     for name, schedule in schedules.items():

@@ -21,7 +21,7 @@ from unstir.processes.schedules.edm import EDMSchedule
 from unstir.processes.schedules.linear_vp import LinearVPSchedule
 from unstir.processes.schedules.rectified_flow import RectifiedFlowSchedule
 from unstir.processes.schedules.sub_vp import SubVPSchedule
-from unstir.samplers.base import ANY_SPACE, EUCLIDEAN, Sampler, SamplerState, sample
+from unstir.samplers.base import ANY_SPACE, Sampler, SamplerState, sample
 from unstir.verification.base import Effort, Measured, NotMeasured, claim
 from unstir.verification.references import (
     IN_THE_PLANE,
@@ -30,6 +30,7 @@ from unstir.verification.references import (
     PointDenoiser,
     arrive,
     exact_moments,
+    goes_along_any_times,
     small_network,
     suited,
 )
@@ -88,7 +89,7 @@ CASES: dict[str, tuple[Schedule, Grid, float]] = {
     ),
     "cosine, narrow and wide by turns": (CosineSchedule(), _alternating, LEVEL),
 }
-IN_BRIEF = ("flow, log-snr",)
+IN_BRIEF = ("cosine, narrow and wide by turns",)
 TO_THE_END = [case for case, (_, _, end) in CASES.items() if end == 0]
 
 
@@ -98,7 +99,7 @@ def sampler_order(sampler: Sampler, effort: Effort) -> Iterator[Measured]:
 
     Against SciPy's solution of a mixture's flow, to 1e-11, from the same states; to a tenth of the order.
     """
-    _serves(sampler)
+    goes_along_any_times(sampler)
     if sampler.calls_per_step is None:
         raise NotMeasured("it chooses its own steps; its tolerance is measured", silent=True)
     if not _deterministic(sampler):
@@ -124,7 +125,7 @@ def sampler_weak_order(sampler: Sampler, effort: Effort) -> Iterator[Measured]:
 
     The moments are exact: with a belief that is linear in the state, the last state is affine in each draw.
     """
-    _serves(sampler)
+    goes_along_any_times(sampler)
     if _deterministic(sampler):
         raise NotMeasured("it draws no noise; its order is measured", silent=True)
     mean, deviation = 0.6, 0.8
@@ -173,7 +174,7 @@ def sampler_point_data(sampler: Sampler, effort: Effort) -> Iterator[Measured]:
 @claim("samplers")
 def sampler_law(sampler: Sampler, effort: Effort) -> Iterator[Measured]:
     """Its samples have the law of the data, given the exact denoiser."""
-    _serves(sampler)
+    goes_along_any_times(sampler)
     count, steps = effort.of((2000, 100), (10_000, 400))
     denoiser = ON_THE_LINE.denoiser(GaussianProcess())
     drawn = sample(denoiser, sampler, (1,), count, steps=steps, seed=effort.seed + 3, batch=count, dtype=torch.float64)
@@ -183,7 +184,7 @@ def sampler_law(sampler: Sampler, effort: Effort) -> Iterator[Measured]:
 @claim("samplers")
 def sampler_calls(sampler: Sampler, effort: Effort) -> Iterator[Measured]:
     """It calls the denoiser as often as it says, once for the last step, which lands on the belief's mean."""
-    _serves(sampler)
+    goes_along_any_times(sampler)
     if sampler.calls_per_step is None:
         raise NotMeasured("it decides on its way how often it calls", silent=True)
     denoiser = suited(sampler, PointDenoiser(ON_THE_LINE.denoiser(GaussianProcess())))
@@ -213,7 +214,7 @@ def sampler_company(sampler: Sampler, effort: Effort) -> Iterator[Measured]:
     Each sample is drawn alone, in another order and in other batches; and steps of float64 are taken for one row,
     whose rounding (1e-15 a step) may grow along the trajectory, but not to 1e-9.
     """
-    _serves(sampler)
+    goes_along_any_times(sampler)
     network = suited(sampler, small_network({"label": {"classes": 4}}))
     labels = torch.arange(70) % 4
     options: dict[str, Any] = {"steps": 3, "batch": 32}
@@ -238,7 +239,7 @@ def sampler_company(sampler: Sampler, effort: Effort) -> Iterator[Measured]:
 @claim("samplers")
 def sampler_seeds(sampler: Sampler, effort: Effort) -> Iterator[Measured]:
     """The same seed gives the same samples, and another seed others."""
-    _serves(sampler)
+    goes_along_any_times(sampler)
     network = suited(sampler, small_network())
     first, again, other = (
         sample(network, sampler, (5,), 6, steps=3, seed=effort.seed + shift, batch=8) for shift in (1, 1, 2)
@@ -250,7 +251,7 @@ def sampler_seeds(sampler: Sampler, effort: Effort) -> Iterator[Measured]:
 @claim("samplers")
 def sampler_memory(sampler: Sampler, effort: Effort) -> Iterator[Measured]:
     """All memory is in the state: trajectories step about, or in threads, go as they go apart."""
-    _serves(sampler)
+    goes_along_any_times(sampler)
     network = suited(sampler, small_network())
     times = karras(network.process.schedule, 6)
     starts = [50 * Seeds.range(seed, 3).normal((5,)) for seed in (1, 2)]
@@ -281,7 +282,7 @@ def sampler_memory(sampler: Sampler, effort: Effort) -> Iterator[Measured]:
 @claim("samplers")
 def sampler_precision(sampler: Sampler, effort: Effort) -> Iterator[Measured]:
     """It computes in the precision it is asked for, and says the belief's mean as the denoiser told it."""
-    _serves(sampler)
+    goes_along_any_times(sampler)
     network = suited(sampler, small_network())
     t, s = torch.tensor(0.6, dtype=torch.float64), torch.tensor(0.5, dtype=torch.float64)
     for dtype in (torch.float32, torch.float64):
@@ -334,13 +335,6 @@ class _Elsewhere(GaussianProcess):
     def __init__(self, schedule: Schedule, space: str) -> None:
         super().__init__(schedule)
         object.__setattr__(self, "space", space)
-
-
-def _serves(sampler: Sampler) -> None:
-    if sampler.spaces != ANY_SPACE and not EUCLIDEAN & sampler.spaces:
-        raise NotMeasured("it does not serve the Euclidean space", silent=True)
-    if sampler.own_times(CosineSchedule()) is not None:
-        raise NotMeasured("it goes along its own times; its own claims are measured", silent=True)
 
 
 def _deterministic(sampler: Sampler) -> bool:

@@ -11,10 +11,18 @@ from unstir.processes.gaussian import GaussianProcess
 from unstir.processes.grids import log_snr_uniform
 from unstir.processes.schedules.cosine import CosineSchedule
 from unstir.processes.schedules.rectified_flow import RectifiedFlowSchedule
-from unstir.samplers.base import ANY_SPACE, EUCLIDEAN, Sampler
+from unstir.samplers.base import Sampler
 from unstir.samplers.langevin import AnnealedLangevinSampler, Corrections, PredictorCorrectorSampler
 from unstir.verification.base import Effort, Measured, NotMeasured, claim
-from unstir.verification.references import ON_THE_LINE, ImpulseSeeds, NormalDenoiser, PointDenoiser, affine_walk, suited
+from unstir.verification.references import (
+    ON_THE_LINE,
+    ImpulseSeeds,
+    NormalDenoiser,
+    PointDenoiser,
+    affine_walk,
+    goes_along_any_times,
+    suited,
+)
 from unstir.verification.statistics import at_most, distribution_is, order_of
 
 __all__ = ["langevin_limit", "sampler_marginals"]
@@ -29,10 +37,7 @@ def sampler_marginals(sampler: Sampler, effort: Effort) -> Iterator[Measured]:
 
     Exactly, from the states' answers to the first state and to each draw; relative to the true deviation.
     """
-    if sampler.spaces != ANY_SPACE and not EUCLIDEAN & sampler.spaces:
-        raise NotMeasured("it does not serve the Euclidean space", silent=True)
-    if sampler.own_times(CosineSchedule()) is not None:
-        raise NotMeasured("it goes along its own times", silent=True)
+    goes_along_any_times(sampler)
     counts = STOPS * np.array(effort.of([6, 9, 14, 21], [12, 24, 48, 96]))
     schedules = {"cosine": CosineSchedule(), **effort.of({}, {"flow": RectifiedFlowSchedule()})}
     for name, schedule in schedules.items():
