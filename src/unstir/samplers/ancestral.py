@@ -45,9 +45,9 @@ class GaussianAncestralSampler(Sampler):
     variance v about the belief's mean, x_s is Gaussian of variance :math:`b^2 + p^2 v`, and one draw makes it.
 
     ``variance`` says which v: ``lower`` zero; ``upper`` what the best linear estimate leaves, for data of standard
-    deviation ``deviation``; ``table`` the one measured in ``table``; ``belief`` the belief's own, and ``learned`` one that was
-    taught beside the mean. The last step, into
-    no noise at all, lands on the mean, or with ``draw_last`` on a draw from the belief.
+    deviation ``deviation``; ``table`` the one measured in ``table``; ``belief`` the belief's own, and ``learned`` one
+    that was taught beside the mean. The last step, into no noise at all, lands on the mean, or with ``draw_last`` on a
+    draw from the belief.
     """
 
     variance: str
