@@ -87,7 +87,7 @@ def train(library: str, channels: int, images: int, rate: float, bfloat16: bool 
 def validate(network: nn.Module, channels: int, sigma_data: float) -> list[float]:
     """EDM-weighted denoising loss on held-out pictures, in float32, one figure a noise level."""
     from unstir.core.seeds import Seeds
-    from unstir.denoisers.network import NetworkDenoiser
+    from unstir.denoisers.learned.network import NetworkDenoiser
     from unstir.processes.gaussian import GaussianProcess
     from unstir.processes.schedules.edm import EDMSchedule
 

@@ -157,7 +157,7 @@ CASES: dict[str, type[Case]] = {
 def edm_objective(network: nn.Module, sigma_data: float) -> Objective:
     """unstir's training loss: stratified log-normal levels, EDM preconditioning and weighting."""
     from unstir.core.seeds import Seeds
-    from unstir.denoisers.network import NetworkDenoiser
+    from unstir.denoisers.learned.network import NetworkDenoiser
     from unstir.denoisers.noise_levels import LogNormalLevels, stratified
     from unstir.processes.gaussian import GaussianProcess
     from unstir.processes.schedules.edm import EDMSchedule

@@ -15,7 +15,7 @@ _HOMES = {
     "GaussianProcess": "processes.gaussian",
     "CosineSchedule": "processes.schedules.cosine",
     "Denoiser": "denoisers.base",
-    "NetworkDenoiser": "denoisers.network",
+    "NetworkDenoiser": "denoisers.learned.network",
     "Seeds": "core.seeds",
     "sample": "samplers.base",
     "train": "training.loop",

@@ -8,7 +8,7 @@ from torch import nn
 from unstir.core.catalogue import entries, find
 from unstir.core.errors import InputError
 from unstir.core.seeds import Seeds
-from unstir.denoisers.network import NetworkDenoiser
+from unstir.denoisers.learned.network import NetworkDenoiser
 from unstir.processes.gaussian import GaussianProcess
 from unstir.processes.schedules.cosine import CosineSchedule
 from unstir.processes.schedules.edm import EDMSchedule

@@ -12,7 +12,7 @@ from torch import nn
 from unstir.core.catalogue import build, entries
 from unstir.core.errors import InputError
 from unstir.core.seeds import Seeds
-from unstir.denoisers.network import NetworkDenoiser
+from unstir.denoisers.learned.network import NetworkDenoiser
 from unstir.denoisers.posteriors import GaussianPosterior, LearnedGaussianPosterior, PointPosterior
 from unstir.denoisers.variances import (
     VarianceTable,

@@ -15,7 +15,7 @@ from unstir.samplers.base import sample
 from unstir.samplers.exponential import ddim
 from unstir.verification.base import Effort
 from unstir.verification.checks import processes as checks
-from unstir.verification.spaces import clean_data, law_of
+from unstir.verification.spaces import law_of
 
 PROCESS = JointProcess.examples()["vector, angle and tokens"]
 
@@ -43,7 +43,7 @@ def test_what_is_no_joint_is_refused():
 
 def test_parts_are_as_they_are_alone():
     """At the part's address: a joint of independent parts loses nothing."""
-    x0, seeds = clean_data(PROCESS, 50), Seeds.range(4, 50)
+    x0, seeds = PROCESS.example_data(50), Seeds.range(4, 50)
     together = PROCESS.noise(x0, scalar(0.6), seeds)
     fresh = PROCESS.prior({"position": (2,), "angle": (2,), "kind": (2,)}, seeds)
     for name, part in PROCESS.parts.items():
@@ -61,7 +61,7 @@ def test_clock_names_the_schedule_of_the_steps():
 def test_joints_may_be_nested():
     inner = JointProcess({"x": GaussianProcess(), "k": CategoricalProcess(2)})
     outer = JointProcess({"first": inner, "angle": WrappedProcess()})
-    x0 = clean_data(outer, 5)
+    x0 = outer.example_data(5)
     xt = outer.noise(x0, scalar(0.5), Seeds.range(0, 5))
     assert xt["first"]["k"].dtype == torch.int64
     shapes = {"first": {"x": (2,), "k": (2,)}, "angle": (2,)}

@@ -10,7 +10,7 @@ from unstir.core.errors import InputError
 from unstir.core.seeds import Seeds
 from unstir.core.state import expand
 from unstir.denoisers.base import Denoiser
-from unstir.denoisers.network import NetworkDenoiser
+from unstir.denoisers.learned.network import NetworkDenoiser
 from unstir.denoisers.posteriors import PointPosterior
 from unstir.processes.gaussian import GaussianProcess
 from unstir.processes.grids import log_snr_uniform, uniform

@@ -11,7 +11,7 @@ from torch import nn
 from unstir.core.errors import InputError
 from unstir.core.seeds import Seeds
 from unstir.denoisers.base import Denoiser
-from unstir.denoisers.network import NetworkDenoiser
+from unstir.denoisers.learned.network import NetworkDenoiser
 from unstir.denoisers.posteriors import PointPosterior
 from unstir.processes.gaussian import GaussianProcess
 from unstir.processes.grids import karras, uniform

@@ -12,7 +12,7 @@ from unstir.core.errors import InputError, NonFiniteError
 from unstir.core.seeds import Seeds
 from unstir.core.state import map_state
 from unstir.denoisers.base import Denoiser
-from unstir.denoisers.network import NetworkDenoiser
+from unstir.denoisers.learned.network import NetworkDenoiser
 from unstir.denoisers.posteriors import PointPosterior, Posterior
 from unstir.processes.gaussian import GaussianProcess
 from unstir.samplers.ancestral import AncestralSampler

@@ -1,6 +1,6 @@
 """Small networks with weights drawn at random, since a fresh one starts at zero and would hide everything."""
 
-from unstir.denoisers.network import NetworkDenoiser
+from unstir.denoisers.learned.network import NetworkDenoiser
 from unstir.networks.mlp import MLP
 from unstir.networks.unet import UNet
 from unstir.processes.gaussian import GaussianProcess

@@ -4,7 +4,7 @@ from torch import nn
 from toy_problem import Points, make_denoiser
 
 from unstir.core.errors import InputError
-from unstir.denoisers.network import NetworkDenoiser
+from unstir.denoisers.learned.network import NetworkDenoiser
 from unstir.processes.gaussian import GaussianProcess
 from unstir.training.checkpoints import latest
 from unstir.training.loop import train

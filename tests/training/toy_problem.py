@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from unstir.core.seeds import Seeds
-from unstir.denoisers.network import NetworkDenoiser
+from unstir.denoisers.learned.network import NetworkDenoiser
 from unstir.processes.gaussian import GaussianProcess
 
 

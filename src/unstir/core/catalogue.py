@@ -25,6 +25,7 @@ KINDS = {
     "formats": "files that can be read",
     "processes": "forward laws, from data to noise",
     "schedules": "noise schedules of the Gaussian process",
+    "learned": "networks made into beliefs, one way for each kind of data",
     "grids": "spacings of a sampler's time steps",
     "parameterisations": "what a network predicts",
     "weightings": "weights of the loss by noise level",
@@ -43,6 +44,7 @@ KINDS = {
 _HOMES = {
     "schedules": "processes/schedules",
     "grids": "processes/grids",
+    "learned": "denoisers/learned",
     "parameterisations": "denoisers/parameterisations",
     "weightings": "denoisers/weightings",
     "noise_levels": "denoisers/noise_levels",
@@ -71,7 +73,7 @@ class Entry:
 
 def entry_name(kind: str, identifier: str) -> str:
     """``CosineSchedule`` in ``schedules`` is called ``cosine``; ``min_snr`` is called ``min-snr``."""
-    singular = {"processes": "Process", "noise_levels": "Levels", "exact": "Denoiser"}.get(
+    singular = {"processes": "Process", "noise_levels": "Levels", "exact": "Denoiser", "learned": "Denoiser"}.get(
         kind, kind.removesuffix("s").title()
     )
     stem = identifier.removesuffix(singular) or identifier

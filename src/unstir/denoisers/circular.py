@@ -17,8 +17,8 @@ class CircularPosterior(Posterior):
     """A mixture of products of mixtures of wrapped normals.
 
     ``log_weights`` (batch, c) are the components'; within one the elements of the sample are independent, each a
-    mixture of wrapped normals with the log-shares ``log_shares`` and the ``centres`` (batch, c, ..., k) and one
-    deviation (batch, c, ...); ``period`` broadcasts against the state. ``mean`` is the circular mean, the
+    mixture of wrapped normals with the log-shares ``log_shares``, the ``centres`` and the ``deviations``, all
+    (batch, c, ..., k), of which the last may have one deviation (batch, c, ..., 1) for all shares; ``period`` broadcasts against the state. ``mean`` is the circular mean, the
     direction of ``moment``; where the belief is uniform (moment 0) it says nothing.
     """
 
@@ -37,9 +37,9 @@ class CircularPosterior(Posterior):
     def moment(self) -> Tensor:
         """E[exp(2 pi i x_0 / P)] of every element, complex; its modulus is 1 for a point and 0 for uniform."""
         turns = 2 * math.pi * self.centres / self.period[..., None]
-        shrunk = (-2 * (math.pi * self.deviations / self.period).square()).exp()
-        shares = self.log_shares.exp()
-        spread = shrunk * torch.complex((shares * turns.cos()).sum(-1), (shares * turns.sin()).sum(-1))
+        shrunk = (-2 * (math.pi * self.deviations / self.period[..., None]).square()).exp()
+        shares = self.log_shares.exp() * shrunk
+        spread = torch.complex((shares * turns.cos()).sum(-1), (shares * turns.sin()).sum(-1))
         return (_beside(self.log_weights.exp(), spread) * spread).sum(1)
 
     def direction(self, moment: Tensor) -> Tensor:
@@ -54,14 +54,16 @@ class CircularPosterior(Posterior):
             part[rows, component] for part in (self.log_shares, self.centres, self.deviations)
         )
         chosen = choose(shares, seeds.at("winding"))
-        centre = centres.gather(-1, chosen[..., None])[..., 0]
+        centre, deviation = (
+            part.expand_as(shares).gather(-1, chosen[..., None])[..., 0] for part in (centres, deviations)
+        )
         fresh = seeds.at("within").to(centre.device).normal(tuple(centre.shape[1:]), torch.float64)
-        drawn = wrapped_normal.wrap(centre + deviations * fresh, self.period)
+        drawn = wrapped_normal.wrap(centre + deviation * fresh, self.period)
         return wrapped_normal.wrap(drawn.to(self.dtype), self.period)
 
     def log_prob(self, x0: Tensor) -> Tensor:
         away = x0.double()[:, None, ..., None] - self.centres
-        logs = wrapped_normal.log_density(away, self.deviations[..., None], self.period[..., None])
+        logs = wrapped_normal.log_density(away, self.deviations, self.period[..., None])
         each = torch.logsumexp(self.log_shares + logs, -1)
         return torch.logsumexp(self.log_weights + each.flatten(2).sum(-1), -1)
 

@@ -16,10 +16,14 @@ from unstir.denoisers.posteriors import Posterior
 
 @dataclass(frozen=True)
 class JointPosterior(Posterior):
-    """A belief for each named part, independent of one another; ``mean`` is a dict."""
+    """A belief for each named part, independent of one another; ``mean`` is a dict.
+
+    ``weights``, (batch,) for each part, are those of the parts' losses; all one by default.
+    """
 
     mean: dict[str, Any] = field(init=False)
     parts: Mapping[str, Posterior]
+    weights: Mapping[str, Tensor] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mean", {name: part.mean for name, part in self.parts.items()})
@@ -31,8 +35,11 @@ class JointPosterior(Posterior):
         return torch.stack([part.log_prob(x0[name]) for name, part in self.parts.items()]).sum(0)
 
     def loss(self, x0: Any, mask: Tensor | None = None) -> Tensor:
-        """The sum of the parts' losses, each by its own measure per element."""
-        return torch.stack([part.loss(x0[name], mask) for name, part in self.parts.items()]).sum(0)
+        """The weighted sum of the parts' losses, each by its own measure per element."""
+        losses = {name: part.loss(x0[name], mask) for name, part in self.parts.items()}
+        if self.weights is not None:
+            losses = {name: self.weights[name].to(loss) * loss for name, loss in losses.items()}
+        return torch.stack(list(losses.values())).sum(0)
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,13 @@
 """A field of data, as a frozen dataclass of functions."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from unstir.denoisers.base import Denoiser
 from unstir.training.data import Data
 
 
@@ -38,6 +39,51 @@ class EncodedData(Data, Protocol):
 
 
 @dataclass(frozen=True)
+class Judged:
+    """What a field is given to judge: samples, the data that they should be like, and the means to draw more."""
+
+    denoiser: Denoiser
+    """The trained denoiser, in evaluation mode."""
+    data: EncodedData
+    """What it was trained on."""
+    held_out: EncodedData | None
+    """Data of the same kind that it has not seen, where the recipe names some."""
+    drawn: Any
+    """The recipe's samples, encoded."""
+    condition: Mapping[str, Any]
+    """The conditions that they were drawn under, a row each."""
+    draw: Callable[..., Any]
+    """``draw(count, seed=..., condition=None, sampler=None, grid=None, steps=None, callback=None)``: further ones."""
+    seed: int
+    """The recipe's."""
+    options: Mapping[str, Any]
+    """The recipe's ``evaluation.options``, which are the field's own."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture for the report: what one sees and how to judge it, each a sentence or two."""
+
+    name: str
+    """A short one for machines, ``forward-strip``."""
+    title: str
+    seen: str
+    judged: str
+    svg: str
+    """The picture itself, a whole SVG element or document; or an HTML fragment without scripts."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a field found: measures as ``metrics.base.MetricResult.to_json`` tells them, and figures."""
+
+    results: Sequence[Mapping[str, Any]]
+    figures: Sequence[Figure] = ()
+    remarks: Sequence[str] = ()
+    """Sentences for the report that a reader must know to judge the figures."""
+
+
+@dataclass(frozen=True)
 class Domain:
     """One field: all that the rooms above need to know of it, and no more.
 
@@ -65,6 +111,13 @@ class Domain:
     write: Callable[..., list[Path]]
     """``write(encoding, state, folder, labels=None, first=0, ...)``: samples ``first``, ``first + 1``, ... in the
     field's own file format; returns the files written."""
+
+    process: Callable[[Data], dict[str, Any]] | None = None
+    """``process(data)``: the specification of the process that suits this data; Gaussian noise by EDM's schedule if
+    None."""
+
+    judge: Callable[["Judged"], "Judgement"] | None = None
+    """How samples are measured and shown, for a field whose samples are not pictures; None for pictures."""
 
     references: tuple[str, ...] = ()
     """What to cite when this field's part is used."""

@@ -81,7 +81,7 @@ class WrappedMixtureDenoiser(ExactDenoiser):
         shares, centres, deviations = wrapped_normal.product(
             self.means[None], self.deviations[None], xt.double()[:, None], sigma, periods
         )
-        return CircularPosterior(normalised(logs), shares, centres, deviations, periods, xt.dtype)
+        return CircularPosterior(normalised(logs), shares, centres, deviations[..., None], periods, xt.dtype)
 
     def log_density(self, xt: Tensor, t: Tensor | float, **condition: Tensor) -> Tensor:
         """log p_t(x_t) in nats, float64 (batch,)."""

@@ -12,6 +12,7 @@ from unstir.core.choices import choose
 from unstir.core.errors import InputError, suggest
 from unstir.core.seeds import Seeds
 from unstir.core.state import apply_mask
+from unstir.processes.base import Process, even_pairs
 from unstir.processes.generators import as_generator, transition_matrix
 from unstir.processes.schedules.base import Schedule, float64
 from unstir.processes.schedules.cosine import CosineSchedule
@@ -22,7 +23,7 @@ _NAMED = ("absorbing", "uniform")
 
 
 @dataclass(frozen=True)
-class CategoricalProcess:
+class CategoricalProcess(Process):
     r"""A continuous-time Markov chain on each token: uniform, absorbing (masked) or with any matrix of rates.
 
     States are int64 of shape (batch, ...), with the classes 0 to ``classes - 1``. The chain's clock is
@@ -41,6 +42,7 @@ class CategoricalProcess:
     schedule: Schedule = field(default_factory=CosineSchedule)
     rates: Any = field(default="uniform")
     space = "tokens"
+    learned = "tokens"
 
     def __post_init__(self) -> None:
         if self.classes < 1 or (self.classes == 1 and not self.absorbing):
@@ -104,12 +106,21 @@ class CategoricalProcess:
         """The share of the tokens that have not been touched by the time t."""
         return self.schedule.log_snr(t).sigmoid()
 
-    def noise(self, x0: Tensor, t: Tensor, seeds: Seeds, mask: Tensor | None = None) -> Tensor:
-        """A draw of x_t given x_0."""
-        return self.transition(x0, torch.zeros_like(float64(t)), t, seeds, mask)
+    def example_data(self, count: int) -> Tensor:
+        return (even_pairs(count) * self.classes).long()
+
+    def features(self, x: Tensor) -> Tensor:
+        """The one-hot code of every token, float32 (..., n, states)."""
+        return torch.nn.functional.one_hot(x, self.states).float()
+
+    def contains(self, x: Tensor) -> Tensor:
+        return ((x >= 0) & (x < self.states)).flatten(1).all(1)
+
+    def log_density(self, xt: Tensor, x0: Tensor, t: Tensor | float) -> Tensor:
+        logs = self.log_forward(x0, torch.zeros_like(float64(t)), t)
+        return logs.gather(-1, xt[..., None])[..., 0].flatten(1).sum(1)
 
     def transition(self, xs: Tensor, s: Tensor, t: Tensor, seeds: Seeds, mask: Tensor | None = None) -> Tensor:
-        """A draw of x_t given x_s, for s <= t."""
         self.check_state(xs)
         elapsed = self._elapsed(s, t, xs)
         if not isinstance(self.rates, str):

@@ -4,6 +4,7 @@ Score, noise and velocity are dialects of the belief about the clean data; the f
 translate between them are methods here, and nowhere else.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
@@ -14,7 +15,8 @@ from torch import Tensor
 from unstir.core.errors import InputError
 from unstir.core.seeds import Seeds
 from unstir.core.state import apply_mask, expand
-from unstir.processes.schedules.base import Schedule
+from unstir.processes.base import Process, even_pairs
+from unstir.processes.schedules.base import Schedule, float64
 from unstir.processes.schedules.cosine import CosineSchedule
 from unstir.processes.schedules.edm import EDMSchedule
 from unstir.processes.schedules.rectified_flow import RectifiedFlowSchedule
@@ -33,7 +35,7 @@ class Belief(Protocol):
 
 
 @dataclass(frozen=True)
-class GaussianProcess:
+class GaussianProcess(Process):
     r"""Gaussian noise on continuous data, by any schedule.
 
     :math:`x_t = \alpha_t x_0 + \sigma_t \epsilon` with standard normal :math:`\epsilon`.
@@ -47,6 +49,7 @@ class GaussianProcess:
 
     schedule: Schedule = field(default_factory=CosineSchedule)
     space = "euclidean"
+    learned = "network"
 
     @classmethod
     def examples(cls) -> Mapping[str, "GaussianProcess"]:
@@ -57,6 +60,21 @@ class GaussianProcess:
             "straight flow": cls(RectifiedFlowSchedule()),
             "sub-variance preserving": cls(SubVPSchedule()),
         }
+
+    def example_data(self, count: int) -> Tensor:
+        return 2 * even_pairs(count) - 1
+
+    def features(self, x: Tensor) -> Tensor:
+        """The numbers themselves, each on an axis of its own."""
+        return x[..., None]
+
+    def contains(self, x: Tensor) -> Tensor:
+        return x.flatten(1).isfinite().all(1)
+
+    def log_density(self, xt: Tensor, x0: Tensor, t: Tensor | float) -> Tensor:
+        alpha, sigma = self.coefficients(float64(t), xt.double())
+        away = (xt.double() - alpha * x0.double()) / sigma
+        return -(away.square() / 2 + sigma.log() + math.log(2 * math.pi) / 2).flatten(1).sum(1)
 
     def coefficients(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         """alpha and sigma at the times, ready to multiply ``like``."""

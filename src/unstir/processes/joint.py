@@ -10,6 +10,7 @@ from torch import Tensor
 from unstir.core.errors import InputError, suggest
 from unstir.core.seeds import Seeds
 from unstir.processes.categorical import CategoricalProcess
+from unstir.processes.base import Process
 from unstir.processes.gaussian import GaussianProcess
 from unstir.processes.schedules.base import Schedule
 from unstir.processes.schedules.exponential_ve import ExponentialVESchedule
@@ -19,7 +20,7 @@ __all__ = ["JointProcess"]
 
 
 @dataclass(frozen=True)
-class JointProcess:
+class JointProcess(Process):
     """A process for each named part of the state, which is a dict: positions with angles with kinds of atoms.
 
     Given the clean data the parts are stirred independently, each by its own schedule, at one common time. A part's
@@ -32,6 +33,7 @@ class JointProcess:
     parts: Mapping[str, Any]
     clock: str | None = None
     space = "joint"
+    learned = "joint"
 
     def __post_init__(self) -> None:
         if not self.parts:
@@ -56,6 +58,21 @@ class JointProcess:
     def schedule(self) -> Schedule:
         """The schedule that spaces a sampler's steps: the one of the part named ``clock``."""
         return self.parts[self.clock or next(iter(self.parts))].schedule
+
+    def example_data(self, count: int) -> dict[str, Any]:
+        return {name: part.example_data(count) for name, part in self.parts.items()}
+
+    def features(self, x: Any) -> Tensor:
+        """Those of all parts, flattened, side by side."""
+        self._check(x, "state")
+        return torch.cat([part.features(x[name]).flatten(1) for name, part in self.parts.items()], 1)
+
+    def contains(self, x: Any) -> Tensor:
+        self._check(x, "state")
+        return torch.stack([part.contains(x[name]) for name, part in self.parts.items()]).all(0)
+
+    def log_density(self, xt: Any, x0: Any, t: Tensor | float) -> Tensor:
+        return torch.stack([part.log_density(xt[name], x0[name], t) for name, part in self.parts.items()]).sum(0)
 
     def noise(self, x0: Any, t: Tensor, seeds: Seeds, mask: Tensor | None = None) -> dict[str, Any]:
         """A draw of x_t given x_0."""

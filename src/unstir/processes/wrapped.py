@@ -1,5 +1,6 @@
 r"""Noise on the torus: :math:`x_t = x_0 + \sigma_t \epsilon` modulo the period."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ from unstir.core.errors import InputError
 from unstir.core.seeds import Seeds
 from unstir.core.state import apply_mask, expand
 from unstir.processes import wrapped_normal
+from unstir.processes.base import Process, even_pairs
 from unstir.processes.schedules.base import Schedule, float64
 from unstir.processes.schedules.exponential_ve import ExponentialVESchedule
 
@@ -19,7 +21,7 @@ __all__ = ["WrappedProcess"]
 
 
 @dataclass(frozen=True)
-class WrappedProcess:
+class WrappedProcess(Process):
     r"""Brownian motion on the torus: angles, phases, periodic cells; x_t = (x_0 + sigma_t eps) modulo the period.
 
     ``period`` is one number, or one for each element of the state's last axis; states lie in [0, P). The schedule
@@ -33,6 +35,7 @@ class WrappedProcess:
     schedule: Schedule = field(default_factory=lambda: ExponentialVESchedule(0.01, 10.0))
     period: float | int | Sequence[float | int] = 1.0
     space = "torus"
+    learned = "torus"
 
     def __post_init__(self) -> None:
         several = not isinstance(self.period, float | int)
@@ -74,12 +77,19 @@ class WrappedProcess:
         period = torch.tensor(self.period, dtype=torch.float64)
         return wrapped_normal.largest_deviation_from_uniform(self.schedule.sigma(t), period).max().item()
 
-    def noise(self, x0: Tensor, t: Tensor, seeds: Seeds, mask: Tensor | None = None) -> Tensor:
-        """A draw of x_t given x_0."""
-        return self.transition(x0, torch.zeros_like(float64(t)), t, seeds, mask)
+    def example_data(self, count: int) -> Tensor:
+        pairs = even_pairs(count)
+        return pairs * self.periods(pairs)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Cosine and sine of every angle, (..., n, 2)."""
+        turns = 2 * math.pi * x / self.periods(x).to(x.dtype)
+        return torch.stack((turns.cos(), turns.sin()), -1)
+
+    def contains(self, x: Tensor) -> Tensor:
+        return ((x >= 0) & (x < self.periods(x))).flatten(1).all(1)
 
     def transition(self, xs: Tensor, s: Tensor, t: Tensor, seeds: Seeds, mask: Tensor | None = None) -> Tensor:
-        """A draw of x_t given x_s, for s <= t."""
         # the law is uniform there to 1e-19; more noise would only cost digits
         spread = torch.minimum(self._spread(s, t, xs), wrapped_normal.UNIFORM * self.periods(xs))
         drawn = xs.double() + spread * seeds.to(xs.device).normal(tuple(xs.shape[1:]), torch.float64)
@@ -120,9 +130,8 @@ class WrappedProcess:
         return apply_mask(torch.where(rest == 0, xt, drawn), mask)
 
     def log_density(self, xt: Tensor, x0: Tensor, t: Tensor | float) -> Tensor:
-        """log q(x_t | x_0) of every element, in nats; float64 of the state's shape."""
         sigma = expand(self.schedule.sigma(t), xt.double())
-        return wrapped_normal.log_density(xt.double() - x0.double(), sigma, self.periods(xt))
+        return wrapped_normal.log_density(xt.double() - x0.double(), sigma, self.periods(xt)).flatten(1).sum(1)
 
     def conditional_score(self, xt: Tensor, x0: Tensor, t: Tensor | float) -> Tensor:
         """d log q(x_t | x_0) / d x_t of every element: the target of denoising score matching on the torus."""

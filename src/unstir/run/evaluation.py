@@ -12,7 +12,7 @@ from unstir.core.catalogue import build
 from unstir.core.errors import InputError
 from unstir.core.seeds import Seeds
 from unstir.core.state import State
-from unstir.denoisers.network import NetworkDenoiser
+from unstir.denoisers.learned.network import NetworkDenoiser
 from unstir.metrics.base import SampleSet
 from unstir.metrics.evaluate import evaluate
 from unstir.metrics.features import FeatureNetwork, random_features, train_classifier

@@ -12,7 +12,7 @@ from unstir.core.catalogue import build, find, resolve
 from unstir.core.errors import InputError
 from unstir.core.seeds import Seeds
 from unstir.core.state import tensors_of
-from unstir.denoisers.network import NetworkDenoiser
+from unstir.denoisers.learned.network import NetworkDenoiser
 from unstir.domains.base import Domain, EncodedData
 from unstir.run.recipe import NETWORK_GIVEN, Recipe
 

@@ -187,7 +187,7 @@ def _checked(values: Mapping[str, Any]) -> Recipe:
     if wrong := [key for key in recipe.denoiser if key not in _DENOISER_KEYS]:
         raise unknown("key of the recipe's section 'denoiser'", wrong[0], _DENOISER_KEYS)
     find("parameterisations", recipe.denoiser.get("parameterisation", "edm"))
-    from unstir.denoisers.network import VARIANCES  # brings torch, which the part before does without
+    from unstir.denoisers.learned.network import VARIANCES  # brings torch, which the part before does without
 
     if (variance := recipe.denoiser.get("variance", "none")) not in VARIANCES:
         raise unknown("variance of a network's belief", str(variance), VARIANCES)

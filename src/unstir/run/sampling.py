@@ -13,7 +13,7 @@ from unstir.core.catalogue import build
 from unstir.core.errors import InputError, unknown
 from unstir.core.seeds import Seeds
 from unstir.denoisers.base import Denoiser
-from unstir.denoisers.network import NetworkDenoiser
+from unstir.denoisers.learned.network import NetworkDenoiser
 from unstir.denoisers.variances import VarianceTable, measure_variances, with_variance
 from unstir.domains.base import EncodedData, Encoding
 from unstir.run.folder import RunFolder

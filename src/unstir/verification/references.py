@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from unstir.core.seeds import Seeds
 from unstir.denoisers.base import Denoiser
-from unstir.denoisers.network import NetworkDenoiser
+from unstir.denoisers.learned.network import NetworkDenoiser
 from unstir.denoisers.posteriors import PointPosterior
 from unstir.denoisers.variances import VarianceTable, with_variance
 from unstir.processes.gaussian import GaussianProcess

@@ -14,6 +14,7 @@ from scipy import linalg, stats
 from torch import Tensor
 
 from unstir.core.state import map_state
+from unstir.exact.atoms import AtomsDenoiser
 from unstir.exact.base import ExactDenoiser
 from unstir.exact.categorical import TokenChainDenoiser
 from unstir.exact.joint import JointMixtureDenoiser
@@ -22,41 +23,15 @@ from unstir.exact.wrapped import WrappedMixtureDenoiser
 from unstir.verification.base import Measured, NotMeasured
 from unstir.verification.statistics import probable
 
-_GOLDEN = (math.sqrt(5) - 1) / 2
-
 
 def other(process: Any) -> NotMeasured:
     """For a space of which nothing is known here."""
     return NotMeasured(f"nothing is known here of the space {process.space!r}")
 
 
-def clean_data(process: Any, count: int) -> Any:
-    """Clean states that are spread over the space, two elements a sample, the same every time."""
-    if process.space == "joint":
-        return {name: clean_data(part, count) for name, part in process.parts.items()}
-    spread = torch.arange(1, count + 1, dtype=torch.float64) * _GOLDEN % 1
-    two = torch.stack((spread, torch.where(spread < 0.6, 0.1 * spread, 0.7)), 1)
-    if process.space == "euclidean":
-        return 2 * two - 1
-    if process.space == "torus":
-        return two * process.periods(two)
-    if process.space == "tokens":
-        return (two * process.classes).long()
-    raise other(process)
-
-
 def numbers(process: Any, state: Any) -> np.ndarray:
-    """A state as features (batch, d): numbers, cosines and sines, ones and zeros."""
-    if process.space == "joint":
-        return np.concatenate([numbers(part, state[name]) for name, part in process.parts.items()], 1)
-    if process.space == "euclidean":
-        return state.double().flatten(1).numpy()
-    if process.space == "torus":
-        turns = (2 * math.pi * state.double() / process.periods(state)).flatten(1)
-        return torch.cat((turns.cos(), turns.sin()), 1).numpy()
-    if process.space == "tokens":
-        return torch.nn.functional.one_hot(state, process.states).double().flatten(1).numpy()
-    raise other(process)
+    """A state's features in one row, float64 (batch, d)."""
+    return process.features(state).double().flatten(1).numpy()
 
 
 def mean_numbers(process: Any, mean: Any, features: np.ndarray) -> np.ndarray:
@@ -73,9 +48,8 @@ def mean_numbers(process: Any, mean: Any, features: np.ndarray) -> np.ndarray:
         return padded.flatten(1).numpy()
     directions = numbers(process, mean)
     if process.space == "torus":
-        half = features.shape[1] // 2
-        length = np.hypot(features[:, :half], features[:, half:])
-        return directions * np.concatenate((length, length), 1)
+        length = np.hypot(features[:, ::2], features[:, 1::2])
+        return directions * np.repeat(length, 2, 1)
     return directions
 
 
@@ -189,7 +163,7 @@ def law_of(process: Any, variant: int = 0) -> ExactDenoiser:
         initial = 1.0 + 12 * (classes == variant)
         steps = 1.0 + 4 * ((classes[:, None] + 1 + variant) % process.classes == classes)
         return TokenChainDenoiser(initial / initial.sum(), steps / steps.sum(1, keepdim=True), process, 2)
-    raise other(process)
+    return AtomsDenoiser(process, process.example_data(5 + 2 * variant))
 
 
 def same_moments(quantity: str, first: np.ndarray, second: np.ndarray) -> Measured:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unstir.core.catalogue import entries
 from unstir.core.seeds import Seeds
-from unstir.denoisers.network import NetworkDenoiser
+from unstir.denoisers.learned.network import NetworkDenoiser
 from unstir.denoisers.parameterisations import Parameterisation, convert
 from unstir.processes.gaussian import GaussianProcess
 from unstir.processes.schedules.base import SCALES

@@ -15,7 +15,7 @@ from unstir.processes import wrapped_normal
 from unstir.samplers.ancestral import AncestralSampler
 from unstir.samplers.base import sample
 from unstir.verification.base import Effort, Measured, claim
-from unstir.verification.spaces import clean_data, law_of, numbers, rows, same_moments, token_matrix
+from unstir.verification.spaces import law_of, numbers, rows, same_moments, token_matrix
 from unstir.verification.statistics import at_most, same_law
 
 __all__ = [
@@ -46,7 +46,7 @@ def _beside(process: Any, *states: Any) -> np.ndarray:
 def noise_composes(process: Any, effort: Effort) -> Iterator[Measured]:
     """Noise up to s and a transition on to t have the law of noise up to t (Chapman and Kolmogorov)."""
     count = effort.of(8_000, 40_000)
-    x0 = clean_data(process, count)
+    x0 = process.example_data(count)
     for s, t in TIMES:
         seeds = effort.seeds(count, "composes", str(t))
         xs = process.noise(x0, _time(s), seeds.at("first"))
@@ -61,7 +61,7 @@ def noise_composes(process: Any, effort: Effort) -> Iterator[Measured]:
 def bridge_reverses_the_noise(process: Any, effort: Effort) -> Iterator[Measured]:
     """Given the clean data, noise up to t and the bridge back to s have the joint law of going by way of s."""
     count = effort.of(8_000, 40_000)
-    x0 = clean_data(process, count)
+    x0 = process.example_data(count)
     for s, t in effort.of(TIMES[-1:], TIMES):
         seeds = effort.seeds(count, "reverses", str(t))
         xt = process.noise(x0, _time(t), seeds.at("noise"))
@@ -76,7 +76,7 @@ def bridge_reverses_the_noise(process: Any, effort: Effort) -> Iterator[Measured
 @claim("processes")
 def bridge_ends_where_it_should(process: Any, effort: Effort) -> Iterator[Measured]:
     """The bridge to time 0 is the clean data, and in no time nothing moves."""
-    x0 = clean_data(process, 100)
+    x0 = process.example_data(100)
     seeds = effort.seeds(100, "ends")
     for t in (0.0, 1e-6, 0.5, 0.95):
         xt = process.noise(x0, _time(t), seeds.at("noise", str(t)))
@@ -90,7 +90,7 @@ def bridge_ends_where_it_should(process: Any, effort: Effort) -> Iterator[Measur
 def noise_ends_in_the_prior(process: Any, effort: Effort) -> Iterator[Measured]:
     """At time 1 the noisy data has the law that sampling starts from."""
     count = effort.of(4_000, 20_000)
-    x0 = clean_data(process, count)
+    x0 = process.example_data(count)
     shape = map_state(lambda part: tuple(part.shape[1:]), x0)
     seeds = effort.seeds(count, "prior")
     noisy = process.noise(x0, _time(1.0), seeds.at("noise"))
@@ -101,7 +101,7 @@ def noise_ends_in_the_prior(process: Any, effort: Effort) -> Iterator[Measured]:
 @claim("processes")
 def sample_is_the_same_in_any_batch(process: Any, effort: Effort) -> Iterator[Measured]:
     """Every draw belongs to its sample: it is the same to the bit alone and in any batch."""
-    x0, seeds, t, s = clean_data(process, 64), effort.seeds(64, "addresses"), _time(0.7), _time(0.3)
+    x0, seeds, t, s = process.example_data(64), effort.seeds(64, "addresses"), _time(0.7), _time(0.3)
     shape = map_state(lambda part: tuple(part.shape[1:]), x0)
     chosen = torch.tensor([41, 3, 12])
 
@@ -124,7 +124,7 @@ def sample_is_the_same_in_any_batch(process: Any, effort: Effort) -> Iterator[Me
 @claim("processes")
 def state_stays_in_its_space(process: Any, effort: Effort) -> Iterator[Measured]:
     """States keep their dtype, stay finite, and stay on the torus or among the classes, at all times."""
-    x0 = map_state(lambda part: part.float() if part.is_floating_point() else part, clean_data(process, 500))
+    x0 = map_state(lambda part: part.float() if part.is_floating_point() else part, process.example_data(500))
     seeds = effort.seeds(500, "space")
     astray = 0
     for t in (0.0, 1e-8, 0.3, 1.0):
@@ -134,7 +134,7 @@ def state_stays_in_its_space(process: Any, effort: Effort) -> Iterator[Measured]
                 a.dtype == b.dtype and a.shape == b.shape
                 for a, b in zip(tensors_of(state), tensors_of(x0), strict=True)
             ]
-            astray += kept.count(False) + _outside(process, state)
+            astray += kept.count(False) + int((~process.contains(state)).sum())
     yield at_most("elements that are elsewhere", astray, 0.0)
 
 
@@ -252,13 +252,3 @@ def _difference(first: Any, second: Any) -> float:
 def _distance(process: Any, first: Any, second: Any) -> float:
     """In features, so that both ends of a period are one place."""
     return float(np.abs(numbers(process, first) - numbers(process, second)).max())
-
-
-def _outside(process: Any, state: Any) -> int:
-    if process.space == "joint":
-        return sum(_outside(part, state[name]) for name, part in process.parts.items())
-    if process.space == "torus":
-        return int(((state < 0) | (state >= process.periods(state))).sum())
-    if process.space == "tokens":
-        return int(((state < 0) | (state >= process.states)).sum())
-    return int((~state.isfinite()).sum())

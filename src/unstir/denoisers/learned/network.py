@@ -1,4 +1,6 @@
-r"""A network made into a denoiser."""
+r"""A network's belief about vectors, pictures and everything else that Gaussian noise is added to."""
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -6,17 +8,19 @@ from torch import Tensor, nn
 from unstir.core.catalogue import find
 from unstir.core.errors import InputError, unknown
 from unstir.core.state import apply_mask, expand
-from unstir.denoisers.base import Denoiser
+from unstir.denoisers.learned.base import LearnedDenoiser
 from unstir.denoisers.posteriors import LearnedGaussianPosterior, PointPosterior
 from unstir.denoisers.variances import linear_variance
 from unstir.processes.gaussian import GaussianProcess
+
+__all__ = ["NetworkDenoiser"]
 
 VARIANCES = ("none", "learned")
 _WIDEST = 10.0  # a learned variance lies within e^-10 and e^10 of the linear one
 
 
-class NetworkDenoiser(Denoiser):
-    r"""A network with its preconditioning: :math:`E[x_0|x_t] = a\,x_t + b\,F(c\,x_t, n_t)`.
+class NetworkDenoiser(LearnedDenoiser):
+    r"""A network with its preconditioning, for data under Gaussian noise: :math:`E[x_0|x_t] = a\,x_t + b\,F(c\,x_t, n_t)`.
 
     a and b come from the parameterisation (see ``parameterisations.py``);
     :math:`c = (\alpha^2\sigma_d^2+\sigma^2)^{-1/2}` gives the input unit variance, and
@@ -28,6 +32,8 @@ class NetworkDenoiser(Denoiser):
     :math:`\frac{\sigma_d^2\sigma^2}{\alpha^2\sigma_d^2+\sigma^2}\exp(10\tanh(G/10))`: that of the best linear
     estimate at first, since networks start at zero, and never out of reach of the gradient.
 
+    The state is given to the network as it is (``layout`` as-it-is), or laid out like any other part's.
+
     Raises InputError for options that are not known and, when called, for an output of another shape.
 
     Reference: Karras, Aittala, Aila, Laine, Elucidating the design space of diffusion models (2022), section 5;
@@ -36,37 +42,69 @@ class NetworkDenoiser(Denoiser):
 
     def __init__(
         self,
-        network: nn.Module,
+        network: nn.Module | None,
         process: GaussianProcess,
         parameterisation: str = "edm",
         sigma_data: float = 1.0,
         variance: str = "none",
+        layout: str = "as-it-is",
     ) -> None:
-        super().__init__()
+        super().__init__(network, process, "vector" if layout == "as-it-is" else layout)
         if not sigma_data > 0:
             raise InputError(f"sigma_data, the data's standard deviation, must be positive; seen {sigma_data}")
         if variance not in VARIANCES:
             raise unknown("variance of a network's belief", variance, VARIANCES)
-        self.network = network
-        self.process = process
+        self.layout = layout
         self.parameterisation = parameterisation
         self.sigma_data = float(sigma_data)
         self.variance = variance
         self._coefficients = find("parameterisations", parameterisation).load()
 
+    @property
+    def numbers(self) -> int:
+        """One for each element, two where a variance is learned."""
+        return 2 if self.variance == "learned" else 1
+
+    def network_size(self, shape: Any) -> tuple[tuple[int, ...], int]:
+        if self.layout == "as-it-is":
+            return tuple(shape), self.numbers
+        return super().network_size(shape)
+
+    def loss_weight(self, t: Tensor) -> Tensor:
+        """1/b^2, by which the squared error of x_0 becomes that of the network's output F."""
+        _, b = self._coefficients(self.process.schedule.alpha(t), self.process.schedule.sigma(t), self.sigma_data)
+        return b.square().reciprocal()
+
+    def inputs(self, xt: Tensor, t: Tensor) -> Tensor:
+        """The state, brought to unit variance."""
+        schedule = self.process.schedule
+        scale = ((schedule.alpha(t) * self.sigma_data).square() + schedule.sigma(t).square()).rsqrt()
+        scaled = expand(scale, xt) * xt
+        return scaled if self.layout == "as-it-is" else self._laid(scaled[..., None])
+
     def forward(
         self, xt: Tensor, t: Tensor, drop: Tensor | None = None, **condition: Tensor
     ) -> PointPosterior | LearnedGaussianPosterior:
         """The belief at the network's estimate of E[x_0 | x_t]: a point, or a Gaussian where a variance is learned."""
-        t = torch.as_tensor(t, dtype=torch.float64, device=xt.device).expand(len(xt))
+        if self.layout != "as-it-is":
+            return super().forward(xt, t, drop, **condition)  # type: ignore[return-value]
+        told, level, t = self.told(xt, t)
+        output = self.network(told, level, drop, **condition).to(xt.dtype)  # type: ignore[misc]
+        output, spread = _halves(output, xt) if self.variance == "learned" else (output, None)
+        return self._belief(output, spread, xt, t, condition.get("mask"))
+
+    def read(
+        self, numbers: Tensor, xt: Tensor, t: Tensor, mask: Tensor | None
+    ) -> PointPosterior | LearnedGaussianPosterior:
+        first, *second = numbers.to(xt.dtype).unbind(-1)
+        return self._belief(first, second[0] if second else None, xt, t, mask)
+
+    def _belief(
+        self, output: Tensor, told: Tensor | None, xt: Tensor, t: Tensor, mask: Tensor | None
+    ) -> PointPosterior | LearnedGaussianPosterior:
         schedule = self.process.schedule
-        alpha, sigma = schedule.alpha(t), schedule.sigma(t)
-        a, b = self._coefficients(alpha, sigma, self.sigma_data)
-        scale = ((alpha * self.sigma_data).square() + sigma.square()).rsqrt()
-        level = (-schedule.log_snr(t) / 8).clamp(-3, 3)
-        output = self.network(expand(scale, xt) * xt, level.to(xt.dtype), drop, **condition).to(xt.dtype)
-        output, told = _halves(output, xt) if self.variance == "learned" else (output, None)
-        mean = apply_mask(expand(a, xt) * xt + expand(b, xt) * output, condition.get("mask"))
+        a, b = self._coefficients(schedule.alpha(t), schedule.sigma(t), self.sigma_data)
+        mean = apply_mask(expand(a, xt) * xt + expand(b, xt) * output, mask)
         if told is None:
             return PointPosterior(mean)
         # a variance of zero has no logarithm: at no noise at all it is the smallest that the precision knows

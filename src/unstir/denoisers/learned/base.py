@@ -1,0 +1,112 @@
+"""What all denoisers share that are made of a network."""
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unstir.core.errors import InputError, unknown
+from unstir.core.seeds import Seeds
+from unstir.core.state import batch_size
+from unstir.denoisers.base import Denoiser
+from unstir.denoisers.posteriors import Posterior
+from unstir.processes.base import Process
+
+LAYOUTS = ("vector", "sequence")
+_FLATTEST = 3.0
+
+
+class LearnedDenoiser(Denoiser):
+    """A network that sees a state's features and the noise level, and whose output is read as a belief.
+
+    The process's features of every element, ``m`` numbers, are laid out for the network: as one ``vector`` (batch, a),
+    or as a ``sequence`` (batch, n, a) along the state's first axis. The network returns as many places; of what it
+    returns, the first ``numbers`` per element are read. A network from the catalogue is built for the ``network_size``.
+
+    The noise level is told as a quarter of log(sigma/alpha), kept within [-3, 3], of the process's own schedule.
+    """
+
+    def __init__(self, network: nn.Module | None, process: Process, layout: str = "vector") -> None:
+        super().__init__()
+        if layout not in LAYOUTS:
+            raise unknown("layout of a network's input", layout, LAYOUTS)
+        self.network = network
+        self.process = process
+        self.layout = layout
+
+    @property
+    @abstractmethod
+    def numbers(self) -> int:
+        """How many numbers tell the belief about one element."""
+
+    @abstractmethod
+    def read(self, numbers: Tensor, xt: Any, t: Tensor, mask: Tensor | None) -> Posterior:
+        """The belief that ``numbers`` (batch, *elements, self.numbers) tell; ``t`` float64 (batch,)."""
+
+    def features(self, xt: Any, t: Tensor) -> Tensor:
+        """What the network sees of the state, (batch, *elements, m); ``t`` float64 (batch,)."""
+        return self.process.features(xt)
+
+    def loss_weight(self, t: Tensor) -> Tensor:
+        """What brings the loss of this belief to the scale of one at every noise level, float64 (batch,).
+
+        In a joint belief the parts' losses are added up after that.
+        """
+        return torch.ones_like(t)
+
+    def network_size(self, shape: Any) -> tuple[tuple[int, ...], int]:
+        """For samples of this shape: the network's ``shape``, and its ``outputs`` for each number that goes in."""
+        state = self.process.prior(shape, Seeds.range(0, 1))
+        told = self.inputs(state, torch.zeros(1, dtype=torch.float64))
+        return tuple(told.shape[1:]), math.ceil(self.width_out(state) / told.shape[-1])
+
+    def inputs(self, xt: Any, t: Tensor) -> Tensor:
+        """The features as they are laid out for the network, (batch, a) or (batch, n, a)."""
+        return self._laid(self.features(xt, t))
+
+    def width_out(self, xt: Any) -> int:
+        """How many of the network's outputs, along its last axis, are read."""
+        elements = self.features(xt, torch.zeros(batch_size(xt), dtype=torch.float64)).shape[1:-1]
+        return math.prod(elements if self.layout == "vector" else elements[1:]) * self.numbers
+
+    def believe(self, output: Tensor, xt: Any, t: Tensor, mask: Tensor | None) -> Posterior:
+        """The belief that a network's output tells, from which ``width_out`` numbers are taken."""
+        elements = self.features(xt, t).shape[:-1]
+        return self.read(output.reshape(*elements, self.numbers), xt, t, mask)
+
+    def forward(self, xt: Any, t: Tensor, drop: Tensor | None = None, **condition: Tensor) -> Posterior:
+        """The belief at this state and time."""
+        if self.network is None:
+            raise InputError(f"this {type(self).__name__} is a part of a joint one; it has no network of its own")
+        told, level, t = self.told(xt, t)
+        output = self.network(told, level, drop, **condition)
+        width = self.width_out(xt)
+        if output.shape[:-1] != told.shape[:-1] or output.shape[-1] < width:
+            raise InputError(
+                f"this belief needs a network that returns {(*told.shape[:-1], width)}, or more along the last axis; "
+                f"seen {tuple(output.shape)}: build it with the shape and outputs of `network_size`"
+            )
+        return self.believe(output[..., :width], xt, t, condition.get("mask"))
+
+    def told(self, xt: Any, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What the network is called with, features and noise level; and the times, float64 (batch,)."""
+        count = batch_size(xt)
+        device = next(iter(xt.values())).device if isinstance(xt, Mapping) else xt.device
+        t = torch.as_tensor(t, dtype=torch.float64, device=device).expand(count)
+        told = self.inputs(xt, t)
+        return told, noise_level(self.process, t).to(told.dtype), t
+
+    def _laid(self, features: Tensor) -> Tensor:
+        if self.layout == "vector":
+            return features.flatten(1)
+        if features.ndim < 3:
+            raise InputError("a sequence needs elements along an axis; take the layout 'vector'")
+        return features.flatten(2)
+
+
+def noise_level(process: Process, t: Tensor) -> Tensor:
+    """A quarter of log(sigma/alpha), kept within [-3, 3]: how networks are told the noise."""
+    return (-process.schedule.log_snr(t) / 8).clamp(-_FLATTEST, _FLATTEST)
