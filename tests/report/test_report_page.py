@@ -261,7 +261,7 @@ def test_another_field_draws_its_own_samples(run_folder, monkeypatch):
         seen.append((encoding.kind, tuple(state.shape), columns))
         return np.full((20, 30, 4), 77, np.uint8)
 
-    field = Domain("strings", "strings", dict, Strings, dict, draw, list, ("A paper.",))
+    field = Domain("strings", "strings", dict, Strings, dict, draw, list, references=("A paper.",))
     real = reading.find
     monkeypatch.setattr(
         reading,

@@ -25,7 +25,7 @@ class Volumes(nn.Module):
 @pytest.mark.parametrize("axes", [2, 3, 4])
 def test_pictures_and_volumes_have_their_channels_last(axes):
     shape = (2, 6, 5, 4)[:axes]
-    settings = Settings(TrainingOptions(), CPU, shape)
+    settings = Settings(TrainingOptions(), CPU, len(shape))
     model = Volumes()
     settings.prepare(model)
     placed = settings.place({"x": torch.randn(3, *shape), "label": torch.zeros(3)})
@@ -36,7 +36,7 @@ def test_pictures_and_volumes_have_their_channels_last(axes):
         assert placed["x"].is_contiguous(memory_format=last) and not placed["x"].is_contiguous()
         assert model.parts[1].weight.is_contiguous(memory_format=torch.channels_last)
         assert model.parts[2].weight.is_contiguous(memory_format=torch.channels_last_3d)
-    off = Settings(TrainingOptions(channels_last=False), CPU, shape)
+    off = Settings(TrainingOptions(channels_last=False), CPU, len(shape))
     assert off.place(torch.randn(3, *shape)).is_contiguous()
 
 
@@ -73,10 +73,10 @@ def test_the_layout_changes_nothing_but_rounding(tmp_path):
 
 def test_auto_is_what_the_processor_can():
     assert has_bfloat16(CPU) == (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-    settings = Settings(TrainingOptions(), CPU, (2,))
+    settings = Settings(TrainingOptions(), CPU, 1)
     assert settings.bfloat16 == has_bfloat16(CPU) and not settings.compile
-    assert Settings(TrainingOptions(precision="bfloat16"), CPU, (2,)).bfloat16
-    assert not Settings(TrainingOptions(precision="float32"), CPU, (2,)).bfloat16
+    assert Settings(TrainingOptions(precision="bfloat16"), CPU, 1).bfloat16
+    assert not Settings(TrainingOptions(precision="float32"), CPU, 1).bfloat16
 
 
 def test_devices_by_name():

@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from unstir.denoisers.base import Denoiser
+from unstir.metrics.evaluate import Result
 from unstir.training.data import Data
 
 
@@ -69,15 +70,17 @@ class Figure:
     title: str
     seen: str
     judged: str
-    svg: str
-    """The picture itself, a whole SVG element or document; or an HTML fragment without scripts."""
+    svg: str = ""
+    """The picture itself, a whole SVG document on a white ground."""
+    text: str = ""
+    """Or what is best read: plain text, shown as it stands."""
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a field found: measures as ``metrics.base.MetricResult.to_json`` tells them, and figures."""
+    """What a field found: measures beside their floors and baselines, the most telling first, and figures."""
 
-    results: Sequence[Mapping[str, Any]]
+    results: Sequence[Result]
     figures: Sequence[Figure] = ()
     remarks: Sequence[str] = ()
     """Sentences for the report that a reader must know to judge the figures."""

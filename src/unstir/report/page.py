@@ -23,6 +23,17 @@ SECTIONS = (
     records.reproduce,
     records.cite,
 )
+FIELD_SECTIONS = (
+    showing.figures,
+    measures.measures,
+    course.loss,
+    course.circumstances,
+    records.recipe,
+    records.provenance,
+    records.reproduce,
+    records.cite,
+)
+"""Those of a field that draws its own figures."""
 _CONTENTS = {
     "samples": "Samples",
     "measures": "Measures",
@@ -53,13 +64,16 @@ def write_page(folder: Path) -> Path:
 
 def compose(run: Run) -> str:
     """The whole page as text."""
-    body = [make(run) for make in SECTIONS]
+    body = [make(run) for make in (FIELD_SECTIONS if run.metrics.get("figures") is not None else SECTIONS)]
     return whole_page(f"{run.name}: a run of unstir", _head(run), body, _foot(run))
 
 
 def _head(run: Run) -> Html:
     numbers = key_figures(run.results, run.classes)
-    contents = [element("a", word, href=f"#{identifier}") for identifier, word in _CONTENTS.items()]
+    absent = ("strips", "calls", "neighbours") if run.metrics.get("figures") is not None else ()
+    contents = [
+        element("a", word, href=f"#{identifier}") for identifier, word in _CONTENTS.items() if identifier not in absent
+    ]
     return element(
         "header",
         element("p", element("span", "unstir", class_="brand"), " report of a run", class_="kicker"),

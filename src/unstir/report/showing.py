@@ -2,7 +2,8 @@
 
 # ruff: noqa: RUF001 (Greek letters and true minus signs are meant)
 
-from collections.abc import Sequence
+import base64
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -14,6 +15,28 @@ from unstir.report.reading import Run
 _LEVELS = 12  # columns of a film strip
 _CLASSES = 40  # rows of the picture of the classes
 _BUDGETS = {"samples": 600_000, "by_class": 450_000, "forward": 200_000, "reverse": 400_000, "neighbours": 300_000}
+
+
+def figures(run: Run) -> Html:
+    """What a field itself shows of its samples, and what it has to remark."""
+    drawn = [
+        element(
+            "div",
+            element("h3", shown["title"]),
+            figure(_field_picture(shown), caption(shown["seen"], shown["judged"]), class_="field-figure"),
+        )
+        for shown in run.metrics.get("figures") or []
+    ]
+    remarks = [element("p", remark) for remark in run.metrics.get("remarks") or []]
+    return section("samples", "What it makes", None, drawn, remarks)
+
+
+def _field_picture(shown: Mapping[str, str]) -> Html:
+    """As an image, in which nothing can be executed whoever made the run; or as text."""
+    if shown.get("text"):
+        return element("pre", shown["text"], class_="field-text")
+    coded = base64.b64encode(shown["svg"].encode()).decode()
+    return element("img", src=f"data:image/svg+xml;base64,{coded}", alt=shown["title"])
 
 
 def samples(run: Run) -> Html:

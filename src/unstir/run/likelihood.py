@@ -10,7 +10,7 @@ from torch import Tensor
 from unstir.core.errors import InputError, unknown
 from unstir.core.seeds import Seeds
 from unstir.denoisers.base import Denoiser
-from unstir.denoisers.learned.network import NetworkDenoiser
+from unstir.denoisers.learned.base import LearnedDenoiser
 from unstir.likelihood.bits import bits_per_dimension
 from unstir.likelihood.bound import continuous_bound
 from unstir.likelihood.dequantisation import Cells, UniformDequantiser
@@ -88,7 +88,7 @@ def _cells(encoding: Any) -> Cells | None:
 
 
 def _bits(
-    denoiser: NetworkDenoiser,
+    denoiser: LearnedDenoiser,
     state: Tensor,
     condition: dict[str, Tensor],
     seeds: Seeds,

@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from unstir.core.catalogue import build, find, resolve
-from unstir.core.errors import InputError
+from unstir.core.errors import InputError, unknown
 from unstir.core.seeds import Seeds
 from unstir.core.state import tensors_of
-from unstir.denoisers.learned.network import NetworkDenoiser
+from unstir.denoisers.learned.base import LearnedDenoiser
 from unstir.domains.base import Domain, EncodedData
-from unstir.run.recipe import NETWORK_GIVEN, Recipe
+from unstir.processes.base import Process
+from unstir.processes.joint import JointProcess
+from unstir.run.recipe import NETWORK_GIVEN, PROCESS, Recipe, learned_options, proposed_or, resolved_process
 
 _MEASURED_ROWS = 4096
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # the golden ratio's fraction of 2^64
@@ -50,35 +52,66 @@ class _Unconditional:
 
 
 def completed(recipe: Recipe, data: EncodedData) -> Recipe:
-    """The recipe with what only the data can tell: the network's defaults and the data's spread."""
-    network = resolve("networks", recipe.network or domain_of(recipe).network(data), NETWORK_GIVEN)
-    denoiser = {"parameterisation": "edm", **recipe.denoiser}
-    denoiser["sigma_data"] = denoiser.get("sigma_data") or measured_deviation(data)
-    return dataclasses.replace(recipe, network=network, denoiser=denoiser)
-
-
-def measured_deviation(data: EncodedData) -> float:
-    """The standard deviation over all elements, of at most 4096 rows spread evenly; four digits."""
+    """The recipe with what the field proposes and what only the data can tell: process, network, the data's spread."""
+    domain = domain_of(recipe)
+    proposed = domain.process(data) if domain.process else PROCESS
+    process = resolved_process(proposed_or(proposed, recipe.process))
     rows = np.unique(np.linspace(0, len(data) - 1, min(len(data), _MEASURED_ROWS)).astype(int))
-    state, _ = data.batch(rows)
+    denoiser = _denoiser_options(make_process(process), recipe.denoiser, data.batch(rows)[0], data.name)
+    network = resolve("networks", recipe.network or domain.network(data), NETWORK_GIVEN)
+    return dataclasses.replace(recipe, process=process, network=network, denoiser=denoiser)
+
+
+def make_process(specification: Mapping[str, Any]) -> Process:
+    """The process of a resolved specification."""
+    options = dict(specification)
+    given: dict[str, Any] = {}
+    if (schedule := options.pop("schedule", None)) is not None:
+        given["schedule"] = build("schedules", schedule)
+    if (parts := options.pop("parts", None)) is not None:
+        given["parts"] = {name: make_process(part) for name, part in parts.items()}
+    return build("processes", options, **given)
+
+
+def _denoiser_options(process: Process, options: Mapping[str, Any], state: Any, name: str) -> dict[str, Any]:
+    """The options of the process's learned denoiser, checked; the data's deviation is measured where it is asked for."""
+    factory = find("learned", process.learned).load()
+    allowed = learned_options(factory)
+    if wrong := [key for key in options if key not in allowed]:
+        raise unknown("key of the recipe's section 'denoiser'", wrong[0], allowed)
+    found = {**allowed, **options}
+    if "sigma_data" in allowed and not options.get("sigma_data"):
+        found["sigma_data"] = measured_deviation(state, name)
+    if "parts" in allowed and isinstance(process, JointProcess):
+        own = options.get("parts") or {}
+        if astray := [part for part in own if part not in process.parts]:
+            raise unknown("part of the joint process", astray[0], process.parts)
+        found["parts"] = {
+            part: _denoiser_options(each, {"layout": found["layout"], **own.get(part, {})}, state[part], f"{name}, {part}")
+            for part, each in process.parts.items()
+        }
+    factory(None, process, **found)  # refuses what is out of range, before anything is trained
+    return found
+
+
+def measured_deviation(state: Any, name: str) -> float:
+    """The standard deviation over all elements of a state; four digits. ``name`` is the data's, for an error."""
     deviation = torch.cat([part.flatten().double() for part in tensors_of(state)]).std(correction=0).item()
     if deviation == 0:
-        raise InputError(f"all values of {data.name} are the same; there is nothing to learn")
+        raise InputError(f"all values of {name} are the same; there is nothing to learn")
     return float(f"{deviation:.4g}")
 
 
-def make_denoiser(
-    recipe: Recipe, shape: tuple[int, ...], conditions: Mapping[str, Mapping[str, Any]]
-) -> NetworkDenoiser:
+def make_denoiser(recipe: Recipe, shape: Any, conditions: Mapping[str, Mapping[str, Any]]) -> LearnedDenoiser:
     """The denoiser of a completed recipe, its network's weights drawn from the recipe's seed."""
-    process_options = dict(recipe.process)
-    schedule = build("schedules", process_options.pop("schedule"))
-    process = build("processes", process_options, schedule=schedule)
+    assert recipe.process is not None
+    process = make_process(recipe.process)
+    denoiser = find("learned", process.learned).load()(None, process, **recipe.denoiser)
+    size, outputs = denoiser.network_size(shape)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        outputs = 2 if recipe.denoiser.get("variance") == "learned" else 1
-        network = build("networks", recipe.network or {}, shape=shape, conditions=conditions, outputs=outputs)
-    return NetworkDenoiser(network, process, **recipe.denoiser)
+        denoiser.network = build("networks", recipe.network or {}, shape=size, conditions=conditions, outputs=outputs)
+    return denoiser
 
 
 def training_conditions(data: EncodedData, seeds: Seeds, device: torch.device | str = "cpu") -> dict[str, Tensor]:
@@ -98,3 +131,13 @@ def training_conditions(data: EncodedData, seeds: Seeds, device: torch.device | 
     rows = order[((place >> np.uint64(11)).astype(np.float64) * 2.0**-53 * len(data)).astype(np.int64)]
     _, condition = data.batch(rows)
     return {name: values.to(device) for name, values in condition.items() if name != "augment"}
+
+
+def shape_of(told: Any) -> Any:
+    """The shape of one sample as a run keeps it, a list or a mapping of them, as tuples."""
+    return {name: shape_of(part) for name, part in told.items()} if isinstance(told, Mapping) else tuple(told)
+
+
+def plain_shape(shape: Any) -> Any:
+    """The shape of one sample as JSON takes it."""
+    return {name: plain_shape(part) for name, part in shape.items()} if isinstance(shape, Mapping) else list(shape)

@@ -7,6 +7,7 @@ another recipe. Nothing in a recipe is executed.
 
 import copy
 import dataclasses
+import inspect
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -48,7 +49,7 @@ class SamplingOptions:
 class EvaluationOptions:
     """How samples are judged.
 
-    ``metrics`` names them (null: the domain's own), ``calls`` are the numbers of network calls at which
+    ``metrics`` names them (null: the domain's own), ``options`` are the domain's own, ``calls`` are the numbers of network calls at which
     quality is measured for the report's curve, with at most ``curve_limit`` samples each; ``reference_limit``
     bounds how many rows of the data the samples are compared with. ``held_out`` names data that the model
     does not see, like the recipe's ``data``; it is measured in the samples' place. ``replicates`` are the
@@ -56,6 +57,7 @@ class EvaluationOptions:
     """
 
     metrics: list[Any] | None = None
+    options: Spec = field(default_factory=dict)
     calls: list[int] = field(default_factory=lambda: [3, 5, 9, 17, 35])
     held_out: Spec | None = None
     curve_limit: int = 1000
@@ -65,13 +67,16 @@ class EvaluationOptions:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A complete job; see the fields' own classes for what each section may say."""
+    """A complete job; see the fields' own classes for what each section may say.
+
+    What is left out of ``process``, ``denoiser`` and ``network`` is proposed by the field, or follows from the data.
+    """
 
     name: str
     data: Spec
     domain: str = "images"
-    process: Spec = field(default_factory=lambda: {"name": "gaussian", "schedule": {"name": "edm"}})
-    denoiser: Spec = field(default_factory=lambda: {"parameterisation": "edm", "sigma_data": None})
+    process: Spec | None = None
+    denoiser: Spec = field(default_factory=dict)
     network: Spec | None = None
     conditional: bool = True
     training: TrainingOptions = field(default_factory=TrainingOptions)
@@ -93,7 +98,7 @@ def load(source: str | Path | Mapping[str, Any], overrides: Iterable[str] = ()) 
 
     Raises InputError for an unknown recipe, key, part or option, and for values of a wrong type.
     """
-    values = copy.deepcopy(_merged(_DEFAULTS, _read(source)))
+    values = copy.deepcopy(merged(_DEFAULTS, _read(source)))
     for override in overrides:
         _override(values, override)
     return _checked(values)
@@ -121,8 +126,13 @@ def _read(source: str | Path | Mapping[str, Any]) -> dict[str, Any]:
         values.setdefault("name", path.parent.name if path.name == "recipe.yaml" else path.stem)
     if "extends" in values:
         base = _read(values.pop("extends"))
-        return _merged(base, values)
+        return merged(base, values)
     return values
+
+
+def proposed_or(proposed: Spec, given: Spec | None) -> Spec:
+    """A proposed part with what is given of it changed; one of another name replaces it whole."""
+    return merged({"part": proposed}, {"part": given or {}})["part"]
 
 
 class _Loader(yaml.SafeLoader):
@@ -137,16 +147,16 @@ def _yaml(text: str) -> Any:
     return yaml.load(text, Loader=_Loader)
 
 
-def _merged(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Sections are merged key by key; a part that is given another name is replaced whole."""
-    merged = dict(base)
+    found = dict(base)
     for key, value in changes.items():
-        old = merged.get(key)
+        old = found.get(key)
         if isinstance(value, Mapping) and isinstance(old, dict) and value.get("name") in (None, old.get("name")):
-            merged[key] = _merged(old, value)
+            found[key] = merged(old, value)
         else:
-            merged[key] = value
-    return merged
+            found[key] = value
+    return found
 
 
 def _override(values: dict[str, Any], override: str) -> None:
@@ -170,7 +180,7 @@ def _override(values: dict[str, Any], override: str) -> None:
 
 
 _SECTIONS: dict[str, type] = {"training": TrainingOptions, "sampling": SamplingOptions, "evaluation": EvaluationOptions}
-_DENOISER_KEYS = ("parameterisation", "sigma_data", "variance")
+PROCESS = {"name": "gaussian", "schedule": {"name": "edm"}}  # where neither recipe nor field say otherwise
 NETWORK_GIVEN = ("shape", "conditions", "outputs")  # what data and denoiser tell a network, not the recipe
 
 
@@ -184,20 +194,37 @@ def _checked(values: Mapping[str, Any]) -> Recipe:
         known["data"] = {"path": known["data"]}
     find("domains", known.get("domain", "images"))
     recipe = _typed(Recipe, known, "")
-    if wrong := [key for key in recipe.denoiser if key not in _DENOISER_KEYS]:
-        raise unknown("key of the recipe's section 'denoiser'", wrong[0], _DENOISER_KEYS)
-    find("parameterisations", recipe.denoiser.get("parameterisation", "edm"))
-    from unstir.denoisers.learned.network import VARIANCES  # brings torch, which the part before does without
-
-    if (variance := recipe.denoiser.get("variance", "none")) not in VARIANCES:
-        raise unknown("variance of a network's belief", str(variance), VARIANCES)
+    _check_denoiser(recipe)
     return dataclasses.replace(recipe, **_resolved_parts(recipe))
+
+
+def _check_denoiser(recipe: Recipe) -> None:
+    """Refuses options of the denoiser that its process does not know, where the recipe alone says which process it is."""
+    process = (recipe.process or {}).get("name")
+    if process is None and find("domains", recipe.domain).load().process is not None:
+        return  # the data will tell
+    learned = find("learned", find("processes", process or "gaussian").load().learned).load()
+    allowed = learned_options(learned)
+    if wrong := [key for key in recipe.denoiser if key not in allowed]:
+        raise unknown("key of the recipe's section 'denoiser'", wrong[0], allowed)
+    if "sigma_data" in allowed:  # its process needs no data either, and it refuses bad values by itself
+        known = {key: value for key, value in recipe.denoiser.items() if value is not None}
+        learned(None, find("processes", process or "gaussian").load()(), **known)
+
+
+def learned_options(learned: Any) -> dict[str, Any]:
+    """The options of an entry of the kind ``learned``, and their defaults."""
+    parameters = inspect.signature(learned).parameters
+    return {key: parameter.default for key, parameter in parameters.items() if key not in ("network", "process")}
 
 
 def _resolved_parts(recipe: Recipe) -> dict[str, Any]:
     """The specifications with their options checked and their defaults written out."""
-    process = resolve("processes", recipe.process)
-    process["schedule"] = resolve("schedules", process.get("schedule") or {"name": "cosine"})
+    process = recipe.process
+    if find("domains", recipe.domain).load().process is None:
+        process = proposed_or(PROCESS, process)
+    if process is not None and "name" in process:
+        process = resolved_process(process)
     network = None if recipe.network is None else resolve("networks", recipe.network, NETWORK_GIVEN)
     sampler, grid = (
         resolve("samplers", recipe.sampling.sampler),
@@ -216,6 +243,17 @@ def _resolved_parts(recipe: Recipe) -> dict[str, Any]:
         trackers=[resolve("trackers", tracker) for tracker in options.trackers],
     )
     return {"process": process, "network": network, "sampling": sampling, "training": training}
+
+
+def resolved_process(specification: Spec) -> Spec:
+    """A process with the options of itself, its schedule and, for a joint one, its parts checked and written out."""
+    schedule, parts = specification.get("schedule"), specification.get("parts")
+    process = resolve("processes", {key: value for key, value in specification.items() if key != "parts"}, ("parts",))
+    if schedule is not None:
+        process["schedule"] = resolve("schedules", schedule)
+    if isinstance(parts, Mapping):
+        process["parts"] = {name: resolved_process(_named(part)) for name, part in parts.items()}
+    return process
 
 
 def _section(name: str, options: type, values: Any) -> Any:

@@ -13,11 +13,11 @@ from unstir.core.catalogue import build
 from unstir.core.errors import InputError, unknown
 from unstir.core.seeds import Seeds
 from unstir.denoisers.base import Denoiser
-from unstir.denoisers.learned.network import NetworkDenoiser
+from unstir.denoisers.learned.base import LearnedDenoiser
 from unstir.denoisers.variances import VarianceTable, measure_variances, with_variance
 from unstir.domains.base import EncodedData, Encoding
 from unstir.run.folder import RunFolder
-from unstir.run.parts import domain_of, make_denoiser, read_data, training_conditions
+from unstir.run.parts import domain_of, make_denoiser, read_data, shape_of, training_conditions
 from unstir.run.recipe import Recipe
 from unstir.samplers.base import Callback, Sampler, sample
 from unstir.samplers.calibrated import CalibratedSampler
@@ -40,7 +40,7 @@ class TrainedRun:
         if self.recipe.training.threads:
             torch.set_num_threads(self.recipe.training.threads)
         told = folder.read_json("conditions.json")
-        self.shape = tuple(told["shape"])
+        self.shape = shape_of(told["shape"])
         self.conditions: Mapping[str, Mapping[str, Any]] = told["conditions"]
         self.domain = domain_of(self.recipe)
         self.encoding: Encoding = self.domain.restore(folder.read_json("encoding.json"))
@@ -73,14 +73,14 @@ class TrainedRun:
         return bool(set(self.conditions) - {"augment"})
 
     @staticmethod
-    def weights_digest(denoiser: NetworkDenoiser) -> str:
+    def weights_digest(denoiser: LearnedDenoiser) -> str:
         """SHA-256 of the weights, to tell to which of them a result belongs."""
         digest = hashlib.sha256()
         for name, tensor in sorted(denoiser.state_dict().items()):
             digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
-    def denoiser(self, average: float | None = None) -> NetworkDenoiser:
+    def denoiser(self, average: float | None = None) -> LearnedDenoiser:
         """The trained denoiser with its averaged weights, in evaluation mode."""
         denoiser = make_denoiser(self.recipe, self.shape, self.conditions)
         length = self.recipe.sampling.average if average is None else average
@@ -89,7 +89,7 @@ class TrainedRun:
 
     def draw(
         self,
-        denoiser: NetworkDenoiser,
+        denoiser: LearnedDenoiser,
         seeds: Seeds,
         condition: Mapping[str, Tensor] | None = None,
         sampler: Any = None,
@@ -108,14 +108,15 @@ class TrainedRun:
         if steps < 1:
             raise InputError(f"a sampler takes at least 1 step; seen {steps}")
         made: Sampler
-        if sampler == CALIBRATED or (sampler is None and grid is None and steps < min(options.steps, FEW_STEPS + 1)):
+        few = steps < min(options.steps, FEW_STEPS + 1) and denoiser.process.space == "euclidean"
+        if sampler == CALIBRATED or (sampler is None and grid is None and few):
             if grid is not None:
                 raise InputError(f"the sampler {CALIBRATED!r} brings its own times; leave the grid out")
             made, grid = self.calibrated(denoiser, steps), None
         else:
             made, grid = build("samplers", sampler or options.sampler), grid or options.grid
         told: Denoiser = denoiser
-        if made.needs_variance and denoiser.variance == "none":
+        if made.needs_variance and getattr(denoiser, "variance", "none") == "none":
             if made.needs_variance == "learned":
                 raise InputError(
                     f"{self.folder.path} has learned no variance; train with denoiser.variance=learned, or take the "
@@ -138,7 +139,7 @@ class TrainedRun:
             progress=progress,
         )
 
-    def with_variances(self, denoiser: NetworkDenoiser) -> Denoiser:
+    def with_variances(self, denoiser: LearnedDenoiser) -> Denoiser:
         """The denoiser with its belief's variances, measured on the data once and kept in the run's folder.
 
         What Analytic-DPM needs of a network that tells a mean alone.
@@ -156,7 +157,7 @@ class TrainedRun:
             self.folder.write_json(name, table.as_dict())
         return with_variance(denoiser, VarianceTable.from_dict(self.folder.read_json(name)))
 
-    def calibrated(self, denoiser: NetworkDenoiser, calls: int) -> CalibratedSampler:
+    def calibrated(self, denoiser: LearnedDenoiser, calls: int) -> CalibratedSampler:
         """A sampler made for this denoiser and so many calls; kept in the run's folder, and made where it is missing.
 
         The noise levels lie within those of the recipe's grid, so that the network is asked for none that it is not

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from unstir.run.folder import RunFolder
-from unstir.run.parts import completed, make_denoiser, read_data
+from unstir.run.parts import completed, make_denoiser, plain_shape, read_data
 from unstir.run.provenance import provenance
 from unstir.run.recipe import Recipe
 from unstir.training.loop import TrainingResult, train
@@ -33,7 +33,7 @@ def train_run(recipe: Recipe, folder: Path | None = None, progress: bool = True)
         known = _started(run)
         run.write_json("provenance.json", {**record, "started": known or record["started"]})
         run.write_json("encoding.json", data.encoding.record())
-        run.write_json("conditions.json", {"shape": list(data.shape), "conditions": _plain_conditions(data.conditions)})
+        run.write_json("conditions.json", {"shape": plain_shape(data.shape), "conditions": _plain_conditions(data.conditions)})
     told = recipe.to_dict()
     result = train(denoiser, data, recipe.training, run.path, seed=recipe.seed, progress=progress, recipe=told)
     return run, result

@@ -23,8 +23,8 @@ class Data(Protocol):
         ...
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of one encoded sample, without the batch: ``(1, 8, 8)``."""
+    def shape(self) -> Any:
+        """Shape of one encoded sample, without the batch: ``(1, 8, 8)``; a mapping of them for a joint state."""
         ...
 
     @property

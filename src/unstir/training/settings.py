@@ -19,10 +19,10 @@ _CHANNELS_LAST = {3: torch.channels_last, 4: torch.channels_last_3d}  # by the a
 
 
 class Settings:
-    """The options' "auto" values, decided for a device and a shape of samples."""
+    """The options' "auto" values, decided for a device and the number of a sample's axes."""
 
-    def __init__(self, options: TrainingOptions, device: torch.device, shape: tuple[int, ...]) -> None:
-        self.device, self.axes = device, len(shape)
+    def __init__(self, options: TrainingOptions, device: torch.device, axes: int) -> None:
+        self.device, self.axes = device, axes
         self.bfloat16 = options.precision == "bfloat16" or (options.precision == "auto" and has_bfloat16(device))
         self.compile = _can_compile(device) if options.compile == "auto" else bool(options.compile)
         wanted = options.channels_last is True or options.channels_last == "auto"
