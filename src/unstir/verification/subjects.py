@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from unstir.core.catalogue import Entry, build
+from unstir.core.catalogue import Entry, build, entries
 from unstir.core.errors import InputError, NotInstalledError
 from unstir.verification.base import NotMeasured
 
@@ -40,9 +40,21 @@ def subjects(kind: str, entry: Entry) -> Mapping[str, Any]:
             return {entry.name: loaded}
         if kind == "networks":
             return _networks(entry.name)
+        if kind == "learned":
+            return _learned(entry)
         return {entry.name: build(kind, entry.name, **_given(kind))}
     except (NotInstalledError, InputError) as error:
         raise NotMeasured(f"cannot be made: {error}") from error
+
+
+def _learned(entry: Entry) -> dict[str, Any]:
+    """A denoiser, as yet without a network, for every example of the processes that ask for such beliefs."""
+    loaded, made = entry.load(), {}
+    for name, process in entries("processes").items():
+        factory = process.load()
+        if factory.learned == entry.name:
+            made |= {f"{name}: {what}": loaded(None, example) for what, example in factory.examples().items()}
+    return made
 
 
 def _given(kind: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from unstir.processes.gaussian import GaussianProcess
 __all__ = ["NetworkDenoiser"]
 
 VARIANCES = ("none", "learned")
+_FAINTEST = 1e-10  # of b^2: beyond, float32 has lost what there would be to learn
 _WIDEST = 10.0  # a learned variance lies within e^-10 and e^10 of the linear one
 
 
@@ -73,7 +74,7 @@ class NetworkDenoiser(LearnedDenoiser):
     def loss_weight(self, t: Tensor) -> Tensor:
         """1/b^2, by which the squared error of x_0 becomes that of the network's output F."""
         _, b = self._coefficients(self.process.schedule.alpha(t), self.process.schedule.sigma(t), self.sigma_data)
-        return b.square().reciprocal()
+        return b.square().clamp(min=_FAINTEST).reciprocal()
 
     def inputs(self, xt: Tensor, t: Tensor) -> Tensor:
         """The state, brought to unit variance."""
@@ -89,9 +90,20 @@ class NetworkDenoiser(LearnedDenoiser):
         if self.layout != "as-it-is":
             return super().forward(xt, t, drop, **condition)  # type: ignore[return-value]
         told, level, t = self.told(xt, t)
-        output = self.network(told, level, drop, **condition).to(xt.dtype)  # type: ignore[misc]
+        output = self.network(told, level, drop, **condition)  # type: ignore[misc]
+        return self.believe(output, xt, t, condition.get("mask"))
+
+    def width_out(self, xt: Tensor) -> int:
+        return xt.shape[-1] * self.numbers if self.layout == "as-it-is" else super().width_out(xt)
+
+    def believe(
+        self, output: Tensor, xt: Tensor, t: Tensor, mask: Tensor | None
+    ) -> PointPosterior | LearnedGaussianPosterior:
+        if self.layout != "as-it-is":
+            return super().believe(output, xt, t, mask)  # type: ignore[return-value]
+        output = output.to(xt.dtype)
         output, spread = _halves(output, xt) if self.variance == "learned" else (output, None)
-        return self._belief(output, spread, xt, t, condition.get("mask"))
+        return self._belief(output, spread, xt, t, mask)
 
     def read(
         self, numbers: Tensor, xt: Tensor, t: Tensor, mask: Tensor | None

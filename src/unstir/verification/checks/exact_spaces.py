@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from unstir.core.state import map_state, tensors_of
+from unstir.exact.atoms import AtomsDenoiser
 from unstir.verification.base import Effort, Measured, NotMeasured, claim
 from unstir.verification.spaces import cells, log_transition, mean_numbers, numbers, points, rows, same_moments
 from unstir.verification.statistics import at_most, counts_are, same_law
@@ -26,9 +27,11 @@ __all__ = [
 SPACES = ("torus", "tokens", "joint")
 
 
-def _concerns(law: Any, *spaces: str) -> None:
+def _concerns(law: Any, *spaces: str, points: bool = False) -> None:
     if law.process.space not in (spaces or SPACES):
         raise NotMeasured("laws on vectors have claims of their own", silent=True)
+    if isinstance(law, AtomsDenoiser) and not points:
+        raise NotMeasured("points have no density; they are compared with laws that have", silent=True)
 
 
 def _time(value: float) -> Tensor:
@@ -93,7 +96,7 @@ def draws_follow_the_density(law: Any, effort: Effort) -> Iterator[Measured]:
 @claim("exact")
 def belief_stands_for_the_clean_data(law: Any, effort: Effort) -> Iterator[Measured]:
     """Clean data with its noisy version, and draws from the belief with it, have one joint law."""
-    _concerns(law)
+    _concerns(law, points=True)
     count = effort.of(6_000, 20_000)
     process = law.process
     for t in effort.of((0.7,), (0.3, 0.5, 0.7)):
@@ -125,7 +128,7 @@ def torus_score_is_the_gradient(law: Any, effort: Effort) -> Iterator[Measured]:
 @claim("exact")
 def label_chooses_among_components(law: Any, effort: Effort) -> Iterator[Measured]:
     """Laws given a label add up to the law of which the label is unknown, and dropping it forgets it."""
-    _concerns(law)
+    _concerns(law, points=True)
     if getattr(law, "labels", None) is None:
         raise NotMeasured("this law has no labels", silent=True)
     count, t = effort.of(50, 500), 0.4
@@ -175,7 +178,7 @@ def observed_tokens_condition_the_law(law: Any, effort: Effort) -> Iterator[Meas
 @claim("exact")
 def belief_survives_the_ends_of_time(law: Any, effort: Effort) -> Iterator[Measured]:
     """At the ends of time the belief is finite: the state itself at 0; and it has the state's dtype."""
-    _concerns(law)
+    _concerns(law, points=True)
     x0 = law.draw(effort.seeds(200, "ends"))
     clean = law(x0, _time(0.0)).sample(effort.seeds(200, "belief"))
     gap = np.abs(numbers(law.process, clean) - numbers(law.process, x0)).max()
