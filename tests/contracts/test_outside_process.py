@@ -24,7 +24,8 @@ def installed(tmp_path, monkeypatch):
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: thinning\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text(
-        "[unstir.processes]\nthinning = thinning:ThinningProcess\n[unstir.learned]\nthinned = thinning:ThinnedDenoiser\n"
+        "[unstir.processes]\nthinning = thinning:ThinningProcess\n"
+        "[unstir.learned]\nthinned = thinning:ThinnedDenoiser\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     entries.cache_clear()

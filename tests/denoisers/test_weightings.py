@@ -43,6 +43,9 @@ FORMS = {
     "sigmoid": NOISE_ERROR / (1 + (LOG_SNR + 1).exp()) / DENSITY,
     # Kingma et al., eq. 18, for the noise's error: one half per unit of log-SNR
     "likelihood": NOISE_ERROR / 2 / DENSITY,
+    # of tokens a share 1/(1 + SNR) is touched: du/u and d tau = du/(1 - u) of it, per unit of log-SNR
+    "masked-likelihood": SNR / (1 + SNR) / DENSITY,
+    "score-entropy": 1 / (1 + SNR) / DENSITY,
 }
 
 

@@ -2,18 +2,23 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from scipy.linalg import expm
 from thresholds import assert_count
 
 from unstir.core.errors import InputError
 from unstir.core.seeds import Seeds
 from unstir.denoisers.posteriors import PointPosterior
+from unstir.processes import token_matrices
 from unstir.processes.categorical import CategoricalProcess
 from unstir.processes.generators import transition_matrix
 from unstir.processes.schedules.exponential_ve import ExponentialVESchedule
+from unstir.processes.token_matrices import NAMED, gaussian_rates, generator_of
 from unstir.verification.base import Effort
 from unstir.verification.checks import processes as checks
+from unstir.verification.checks import tokens as token_checks
 
 EXAMPLES = CategoricalProcess.examples()
 every_example = pytest.mark.parametrize("process", EXAMPLES.values(), ids=EXAMPLES)
@@ -41,6 +46,20 @@ def fails(check, process):
             {"classes": 3, "rates": [[-1.0, 1.0, 0.0], [1.0, -1.0, 0.0], [0.0, 0.0, 0.0]]},
             "never forgets where it started",
         ),
+        ({"classes": 3, "rates": [[1.0, 2.0], [3.0]]}, "3 x 3 numbers; seen"),
+        ({"classes": 3, "rates": {"name": "gauss"}}, "did you mean 'gaussian'"),
+        ({"classes": 3, "rates": {"deviation": 2.0}}, "unknown matrix of rates"),
+        ({"classes": 3, "rates": {"name": "ring", "deviation": 2.0}}, "'ring' have no option 'deviation'"),
+        ({"classes": 3, "rates": {"name": "gaussian", "width": 2.0}}, "no option 'width'.*Allowed: deviation"),
+        ({"classes": 3, "rates": {"name": "gaussian", "deviation": 0.0}}, "must be positive; seen 0"),
+        ({"classes": 2, "rates": [[1.5, -0.5], [0.5, 0.5]]}, "not negative; seen"),
+        ({"classes": 2, "rates": [[0.5, 0.5], [0.5, 0.5]]}, "is singular.*the matrix less the identity"),
+        ({"classes": 2, "rates": [[0.1, 0.9], [0.9, 0.1]]}, "no real logarithm"),
+        (
+            {"classes": 3, "rates": [[0.8, 0.2, 0.0], [0.1, 0.8, 0.1], [0.0, 0.3, 0.7]]},
+            r"the rate -0\.0267 from the class 2 to 0",
+        ),
+        ({"classes": 2, "rates": [[1.0, 0.0], [0.0, 1.0]]}, "not all zero"),
     ],
 )
 def test_what_is_no_chain_is_refused(options, message):
@@ -164,6 +183,59 @@ def test_padded_places_hold_class_zero(process):
         assert drawn.dtype == torch.int64
 
 
+@pytest.mark.parametrize("name", NAMED)
+def test_named_rates_are_as_in_a_recipe(name):
+    plain, mapped = CategoricalProcess(6, rates=name), CategoricalProcess(6, rates={"name": name})
+    assert plain == mapped
+    assert plain == CategoricalProcess(6, rates=plain.generator)
+    assert plain == CategoricalProcess(6, rates=np.array(plain.rates))
+
+
+def test_neighbours_go_one_place_at_a_time_and_a_ring_is_closed():
+    order, ring = (CategoricalProcess(5, rates=name).generator > 0 for name in ("neighbours", "ring"))
+    place = torch.arange(5)
+    apart = (place[:, None] - place).abs()
+    assert torch.equal(order, apart == 1)
+    assert torch.equal(ring, (apart == 1) | (apart == 4))
+
+
+def test_gaussian_jumps_have_the_ratios_of_a_normal_law():
+    rates = gaussian_rates(7, deviation=1.5)
+    assert (rates[3, 5] / rates[3, 4]).item() == pytest.approx(math.exp(-3 / (2 * 1.5**2)), rel=1e-12)
+    assert torch.equal(CategoricalProcess(16, rates="gaussian").generator, gaussian_rates(16, 2.0))
+
+
+@every_example
+def test_mixture_of_laws_is_their_sum(process):
+    times = torch.tensor([0.1, 0.5, 1.0], dtype=torch.float64)
+    weights = torch.randn(3, 2, process.classes, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    weights[:, 0, 1] = -torch.inf
+    every = torch.arange(process.classes).expand(3, -1)
+    for s, t in ((torch.zeros_like(times), times), (times / 2, times), (times, times), (0.25, 0.5)):
+        laws = process.log_forward(every, s, t)[:, None]
+        told = process.log_mixture(weights, s, t)
+        torch.testing.assert_close(told, (weights[..., None] + laws).logsumexp(-2), rtol=1e-12, atol=1e-12)
+
+
+def test_mixture_knows_masks_that_are_there_already():
+    process = EXAMPLES["absorbing"]
+    weights = torch.tensor([[0.1, 0.2, 0.3, 0.0, 0.4]], dtype=torch.float64).log()
+    told = process.log_mixture(weights, 0.2, 0.6).exp()
+    law = expm(process.generator.numpy() * (process.clock(0.6) - process.clock(0.2)).item())
+    np.testing.assert_allclose(told[0], weights[0].exp().numpy() @ law, atol=1e-14)
+
+
+def test_gradient_goes_through_a_mixture():
+    for process in EXAMPLES.values():
+        weights = torch.zeros(1, 2, process.classes, dtype=torch.float64, requires_grad=True)
+        assert torch.autograd.gradcheck(lambda w, p=process: p.log_mixture(w, 0.0, 0.4), weights)
+
+
+def test_a_step_that_has_a_logarithm_gives_it_back():
+    generator = np.array([[-0.7, 0.4, 0.3], [0.2, -0.2, 0.0], [0.0, 1.1, -1.1]])
+    np.testing.assert_allclose(generator_of(torch.from_numpy(expm(generator))).numpy(), generator, atol=1e-12)
+
+
 class TestBrokenCopies:
     """Each breaks one claim, and the check of that claim sees it."""
 
@@ -211,3 +283,18 @@ class TestBrokenCopies:
         assert fails(
             checks.token_chain_is_generated_by_its_rates, Mutant(3, rates=EXAMPLES["rates of one's own"].rates)
         )
+
+    def test_named_rates_that_forget_at_a_speed_of_their_own(self, monkeypatch):
+        monkeypatch.setattr(token_matrices, "slowest_rate", lambda rates: 1.0)
+        assert fails(token_checks.named_rates_forget_alike, CategoricalProcess(5))
+
+    def test_logarithm_of_another_matrix(self, monkeypatch):
+        original = token_matrices.generator_of
+        monkeypatch.setattr(token_matrices, "generator_of", lambda law: 2 * original(law))
+        assert fails(token_checks.steps_of_a_matrix_are_its_powers, EXAMPLES["rates of one's own"])
+
+    def test_ratios_without_their_logarithm_in_the_score_entropy(self, monkeypatch):
+        monkeypatch.setattr(
+            token_checks, "score_entropy", lambda told, true, *rest: (told.exp() - true.exp()).abs().sum(-1)
+        )
+        assert fails(token_checks.score_entropy_is_least_at_the_truth, CategoricalProcess(3))

@@ -9,9 +9,10 @@ import torch
 
 from unstir.core.errors import InputError
 from unstir.core.seeds import Seeds
+from unstir.denoisers.learned.network import deviation_of
 from unstir.run.evaluation import evaluate_run
 from unstir.run.folder import RunFolder
-from unstir.run.parts import measured_deviation, read_data, training_conditions
+from unstir.run.parts import read_data, training_conditions
 from unstir.run.recipe import load
 from unstir.run.sampling import TrainedRun, sample_run
 from unstir.run.training import train_run
@@ -52,7 +53,7 @@ def test_the_run_folder_holds_what_repeats_it(folder):
     recipe = load(folder / "recipe.yaml")
     data = read_data(recipe)
     record = json.loads((folder / "provenance.json").read_text())
-    assert recipe.denoiser["sigma_data"] == pytest.approx(measured_deviation(data.batch(np.arange(len(data)))[0], data.name), rel=1e-3)
+    assert recipe.denoiser["sigma_data"] == pytest.approx(deviation_of(data.batch(np.arange(len(data)))[0]), rel=1e-3)
     assert record["data"] == {"name": data.name, "sha256": data.digest, "rows": 1797}
     assert record["packages"]["torch"] == torch.__version__
     assert record["seed"] == 0

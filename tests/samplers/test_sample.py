@@ -7,7 +7,7 @@ import torch
 from networks import small_mlp, small_unet
 from torch import nn
 
-from unstir.core.catalogue import build, entries
+from unstir.core.catalogue import build
 from unstir.core.errors import InputError, NonFiniteError
 from unstir.core.seeds import Seeds
 from unstir.core.state import map_state
@@ -182,7 +182,7 @@ def test_dropout_is_off_and_on_again():
     assert not frozen.training
 
 
-@pytest.mark.parametrize("name", entries("samplers"))
+@pytest.mark.parametrize("name", samplers_for("euclidean"))
 def test_padded_places_are_zero_at_every_step(name):
     """And the network is told of them, but in the pilot run of a calibration, which knows no conditions."""
     told = []

@@ -102,7 +102,9 @@ def evaluate(
 def likelihood(
     run: RunPath,
     count: Annotated[int, typer.Option(help="How many samples of the data.")] = 64,
-    way: Annotated[str, typer.Option(help="flow: the log-density along the flow; bound: the ELBO, faster.")] = "flow",
+    way: Annotated[
+        str | None, typer.Option(help="flow: the log-density along the flow; bound: the ELBO, faster.")
+    ] = None,
     probes: Annotated[int, typer.Option(help="Independent estimates of the flow's divergence.")] = 4,
     seed: Annotated[int | None, typer.Option(help="The seed of the draws; the recipe's by default.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
@@ -116,7 +118,7 @@ def likelihood(
     bits, error = found["bits_per_dimension"], found["standard_error"]
     print(
         f"{bits:.4f} ± {error:.2g} bits per dimension: {found['samples']} samples of the {found['of']}, "
-        f"by the {way}, dequantisation {found['dequantisation']}"
+        f"by the {found['way']}, dequantisation {found['dequantisation']}"
     )
 
 

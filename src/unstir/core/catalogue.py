@@ -31,12 +31,14 @@ KINDS = {
     "weightings": "weights of the loss by noise level",
     "noise_levels": "distributions of the noise levels met in training",
     "exact": "denoisers of laws known in closed form",
+    "guidance": "what steers: denoisers around denoisers",
     "physics": "classical diffusion, solved and simulated",
     "networks": "architectures",
     "samplers": "ways from noise to data",
     "likelihood": "how probable data is: log-densities and bounds",
     "metrics": "measures of samples against data",
     "learning_rates": "learning rate over the training",
+    "couplings": "which source goes with which data, where a bridge is trained",
     "trackers": "where a training's progress is shown",
     "checks": "claims that `unstir verify` measures",
     "recipes": "complete jobs for `unstir run`",
@@ -49,6 +51,7 @@ _HOMES = {
     "weightings": "denoisers/weightings",
     "noise_levels": "denoisers/noise_levels",
     "learning_rates": "training/learning_rates",
+    "couplings": "training/couplings",
     "trackers": "training/trackers",
     "checks": "verification/checks",
 }
@@ -119,6 +122,7 @@ KIND_SINGULAR = {
     "noise_levels": "noise-level distribution",
     "learning_rates": "learning rate",
     "exact": "exact denoiser",
+    "guidance": "guide",
     "physics": "solver or simulator",
 }
 

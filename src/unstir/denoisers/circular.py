@@ -8,6 +8,7 @@ from torch import Tensor
 
 from unstir.core.choices import choose
 from unstir.core.seeds import Seeds
+from unstir.core.state import apply_mask
 from unstir.denoisers.posteriors import Posterior
 from unstir.processes import wrapped_normal
 
@@ -18,8 +19,9 @@ class CircularPosterior(Posterior):
 
     ``log_weights`` (batch, c) are the components'; within one the elements of the sample are independent, each a
     mixture of wrapped normals with the log-shares ``log_shares``, the ``centres`` and the ``deviations``, all
-    (batch, c, ..., k), of which the last may have one deviation (batch, c, ..., 1) for all shares; ``period`` broadcasts against the state. ``mean`` is the circular mean, the
-    direction of ``moment``; where the belief is uniform (moment 0) it says nothing.
+    (batch, c, ..., k), of which the last may have one deviation (batch, c, ..., 1) for all shares; ``period``
+    broadcasts against the state. ``mean`` is the circular mean, the direction of ``moment``; where the belief is
+    uniform (moment 0) it says nothing.
     """
 
     mean: Tensor = field(init=False)
@@ -62,10 +64,21 @@ class CircularPosterior(Posterior):
         return wrapped_normal.wrap(drawn.to(self.dtype), self.period)
 
     def log_prob(self, x0: Tensor) -> Tensor:
+        return torch.logsumexp(self.log_weights + self._each(x0).flatten(2).sum(-1), -1)
+
+    def loss(self, x0: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Negative log-density in nats per angle, of the places where the mask is True."""
+        if mask is None:
+            return super().loss(x0)
+        each = apply_mask(self._each(x0).movedim(1, -1), mask).movedim(-1, 1)
+        places = mask.flatten(1).sum(1) * (x0[0].numel() // mask[0].numel())
+        return -torch.logsumexp(self.log_weights + each.flatten(2).sum(-1), -1) / places.clamp(min=1)
+
+    def _each(self, x0: Tensor) -> Tensor:
+        """The log-density of every angle in every component, (batch, c, ...)."""
         away = x0.double()[:, None, ..., None] - self.centres
         logs = wrapped_normal.log_density(away, self.deviations, self.period[..., None])
-        each = torch.logsumexp(self.log_shares + logs, -1)
-        return torch.logsumexp(self.log_weights + each.flatten(2).sum(-1), -1)
+        return torch.logsumexp(self.log_shares + logs, -1)
 
 
 def _beside(values: Tensor, like: Tensor) -> Tensor:

@@ -28,6 +28,10 @@ class JointPosterior(Posterior):
     def __post_init__(self) -> None:
         object.__setattr__(self, "mean", {name: part.mean for name, part in self.parts.items()})
 
+    def part(self, name: str) -> Posterior:
+        """The belief about one part."""
+        return self.parts[name]
+
     def sample(self, seeds: Seeds) -> Any:
         return {name: part.sample(seeds.at(name)) for name, part in self.parts.items()}
 
@@ -55,6 +59,10 @@ class MixedPosterior(Posterior):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mean", mixed_mean(self.log_weights.exp(), self.members))
+
+    def part(self, name: str) -> "MixedPosterior":
+        """The belief about one part of joint members, whatever the others are."""
+        return MixedPosterior(self.log_weights, [member.part(name) for member in self.members])  # type: ignore[attr-defined]
 
     def sample(self, seeds: Seeds) -> Any:
         member = choose(self.log_weights, seeds.at("member"))

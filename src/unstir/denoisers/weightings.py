@@ -4,6 +4,8 @@ The loss of a sample is :math:`w(\lambda)\,\|\hat x_0 - x_0\|^2` averaged over i
 weighting gives w as a function of the log-SNR :math:`\lambda`. Those defined as a density over the
 log-SNR are divided by the density with which levels are drawn, so that the expected loss is what
 their papers state, whatever the noise levels met in training.
+
+Tokens have no squared error: their loss is a cross-entropy or a score entropy, with weightings of their own.
 """
 
 from dataclasses import dataclass
@@ -14,9 +16,11 @@ __all__ = [
     "CleanWeighting",
     "EDMWeighting",
     "LikelihoodWeighting",
+    "MaskedLikelihoodWeighting",
     "MinSNRWeighting",
     "NoiseWeighting",
     "P2Weighting",
+    "ScoreEntropyWeighting",
     "SigmoidWeighting",
     "VWeighting",
 ]
@@ -118,3 +122,32 @@ class LikelihoodWeighting:
 
     def __call__(self, log_snr: Tensor, density: Tensor) -> Tensor:
         return log_snr.exp() / 2 / density
+
+
+@dataclass(frozen=True)
+class MaskedLikelihoodWeighting:
+    r"""sigmoid(log-SNR) per unit of it: the cross-entropy of masked tokens is the bound on -log p, in nats per token.
+
+    With a share u of the tokens masked the bound is the integral of the cross-entropy over du/u, and
+    :math:`u=\mathrm{sigmoid}(-\lambda)`. Tokens that are not masked count as known: their cross-entropy is zero.
+
+    Reference: Sahoo et al., Simple and effective masked diffusion language models (2024), eq. 10; Shi et al.,
+    Simplified and generalized masked diffusion for discrete data (2024), eq. 5.
+    """
+
+    def __call__(self, log_snr: Tensor, density: Tensor) -> Tensor:
+        return log_snr.sigmoid() / density
+
+
+@dataclass(frozen=True)
+class ScoreEntropyWeighting:
+    r"""sigmoid(-log-SNR) per unit of it: the score entropy of tokens is the bound on -log p, in nats per token.
+
+    Score entropy is in nats per unit of the clock :math:`\tau=-\log\mathrm{sigmoid}(\lambda)`, whose slope this is.
+
+    Reference: Lou, Meng, Ermon, Discrete diffusion modeling by estimating the ratios of the data distribution (2024),
+    theorem 3.6.
+    """
+
+    def __call__(self, log_snr: Tensor, density: Tensor) -> Tensor:
+        return (-log_snr).sigmoid() / density

@@ -105,7 +105,7 @@ class AtomsDenoiser(ExactDenoiser):
     def draw(self, seeds: Seeds, t: Tensor | float = 0.0, **condition: Tensor) -> Any:
         """Exact draws of x_t."""
         x0 = take(self.atoms, choose(self._weights(len(seeds), None, condition), seeds.at("atom")))
-        return self.process.noise(x0, torch.as_tensor(t, dtype=torch.float64), seeds.at("noise"))
+        return self.process.noise(x0, map_state(lambda time: _repeated(time, 1), t), seeds.at("noise"))
 
     def _weights(self, batch: int, drop: Tensor | None, condition: Mapping[str, Tensor]) -> Tensor:
         weights = label_log_weights(type(self).__name__, self.log_weights, self.labels, batch, drop, condition)
@@ -115,8 +115,12 @@ class AtomsDenoiser(ExactDenoiser):
         """log of weight times density of each atom, (batch, k)."""
         batch, count = batch_size(xt), len(self.log_weights)
         weights = self._weights(batch, drop, condition)
-        times = torch.as_tensor(t, dtype=torch.float64)
         many = map_state(lambda part: part.repeat_interleave(count, 0), xt)
         atoms = map_state(lambda part: part.repeat(batch, *(1,) * (part.ndim - 1)), self.atoms)
-        spread = times.repeat_interleave(count) if times.ndim else times
+        spread = map_state(lambda time: _repeated(time, count), t)
         return weights + self.process.log_density(many, atoms, spread).reshape(batch, count)
+
+
+def _repeated(time: Tensor | float, count: int) -> Tensor:
+    time = torch.as_tensor(time, dtype=torch.float64)
+    return time.repeat_interleave(count) if time.ndim else time

@@ -13,7 +13,7 @@ from unstir.core.state import batch_size, map_state
 from unstir.denoisers.joint import JointPosterior, MixedPosterior
 from unstir.exact.base import ExactDenoiser
 from unstir.exact.labels import checked_labels, checked_weights, label_log_weights
-from unstir.processes.joint import JointProcess
+from unstir.processes.joint import JointProcess, Times, time_of
 
 __all__ = ["JointMixtureDenoiser"]
 
@@ -92,26 +92,26 @@ class JointMixtureDenoiser(ExactDenoiser):
         """The shapes of one sample's parts."""
         return {name: laws[0].shape for name, laws in self.laws.items()}  # type: ignore[index]
 
-    def forward(self, xt: Any, t: Tensor, drop: Tensor | None = None, **condition: Tensor) -> MixedPosterior:
+    def forward(self, xt: Any, t: Times, drop: Tensor | None = None, **condition: Tensor) -> MixedPosterior:
         """The belief about x_0: a mixture, over the hidden component, of independent beliefs."""
         weights = normalised(self._joint(xt, t, drop, condition))
         members = [
-            JointPosterior({name: laws[component](xt[name], t) for name, laws in self._parts()})
+            JointPosterior({name: laws[component](xt[name], time_of(t, name)) for name, laws in self._parts()})
             for component in range(len(self.log_weights))
         ]
         return MixedPosterior(weights, members)
 
-    def log_density(self, xt: Any, t: Tensor | float, **condition: Tensor) -> Tensor:
+    def log_density(self, xt: Any, t: Times, **condition: Tensor) -> Tensor:
         """log p_t(x_t) of all parts together in nats (counting measure on tokens), float64 (batch,)."""
         return torch.logsumexp(self._joint(xt, t, None, condition), 1)
 
-    def draw(self, seeds: Seeds, t: Tensor | float = 0.0, **condition: Tensor) -> Any:
+    def draw(self, seeds: Seeds, t: Times = 0.0, **condition: Tensor) -> Any:
         """Exact draws of x_t, a dict."""
         logs = self._weights(len(seeds), None, condition)
         component = choose(logs, seeds.at("component"))
         rows = torch.arange(len(component), device=component.device)
         drawn = [
-            {name: laws[index].draw(seeds.at("within", name), t) for name, laws in self._parts()}
+            {name: laws[index].draw(seeds.at("within", name), time_of(t, name)) for name, laws in self._parts()}
             for index in range(len(self.log_weights))
         ]
         return map_state(lambda *parts: torch.stack(parts)[component, rows], *drawn)
@@ -123,12 +123,12 @@ class JointMixtureDenoiser(ExactDenoiser):
         weights = label_log_weights(type(self).__name__, self.log_weights, self.labels, batch, drop, condition)
         return weights.expand(batch, -1)
 
-    def _joint(self, xt: Any, t: Tensor | float, drop: Tensor | None, condition: Mapping[str, Tensor]) -> Tensor:
+    def _joint(self, xt: Any, t: Times, drop: Tensor | None, condition: Mapping[str, Tensor]) -> Tensor:
         """log of weight times density of each component, (batch, k)."""
         if not isinstance(xt, Mapping) or sorted(xt) != sorted(self.laws):
             seen = sorted(xt) if isinstance(xt, Mapping) else type(xt).__name__
             raise InputError(f"this law's state has the parts {sorted(self.laws)}; seen {seen}")
         logs = self._weights(batch_size(xt), drop, condition)
         for name, laws in self._parts():
-            logs = logs + torch.stack([law.log_density(xt[name], t) for law in laws], 1)
+            logs = logs + torch.stack([law.log_density(xt[name], time_of(t, name)) for law in laws], 1)
         return logs

@@ -164,7 +164,7 @@ class _Sweep:
         draws: int,
     ) -> None:
         process = denoiser.process
-        if not isinstance(process, GaussianProcess) or not isinstance(x0, Tensor):
+        if process.space != "euclidean" or not isinstance(process, GaussianProcess) or not isinstance(x0, Tensor):
             raise InputError(
                 f"this bound is of Gaussian noise on one tensor; seen {type(process).__name__} and a state of the type "
                 f"{type(x0).__name__}"

@@ -13,8 +13,11 @@ from unstir.core.seeds import Seeds
 from unstir.core.state import apply_mask, expand
 from unstir.denoisers.base import ConditionedDenoiser, Denoiser
 from unstir.exact.base import EuclideanDenoiser
+from unstir.exact.spectral import SpectralMixtureDenoiser
 from unstir.likelihood.divergence import TraceEstimator, mean_and_error, places
+from unstir.likelihood.spectral_flow import SpectralFlow
 from unstir.processes.schedules.base import Schedule, alpha_at, sigma_at
+from unstir.processes.spectral import SpectralProcess
 from unstir.theory.reverse_time import schedule_of
 
 __all__ = ["flow_log_density"]
@@ -129,14 +132,20 @@ def flow_log_density(
     Grathwohl et al., FFJORD (2019), section 3; Song et al., Score-based generative modeling through SDEs (2021),
     section 4.3 and appendix D.2.
     """
-    schedule = schedule_of(denoiser)
+    spectral = isinstance(denoiser.process, SpectralProcess)
+    if denoiser.process.space not in ("euclidean", "spectral"):
+        raise InputError(
+            f"the flow's density is known here for vectors and grids; seen the space {denoiser.process.space!r} of "
+            f"{type(denoiser.process).__name__}"
+        )
+    schedule = denoiser.process.schedule if spectral else schedule_of(denoiser)
     condition = dict(condition or {})
     while isinstance(denoiser, ConditionedDenoiser):
         condition = {**denoiser.condition, **condition}
         denoiser = denoiser.denoiser
     _check(x, condition, tolerance, end_density, batch)
     if level is None:
-        level = 0.0 if isinstance(denoiser, EuclideanDenoiser) else SMALLEST_LEVEL
+        level = 0.0 if isinstance(denoiser, EuclideanDenoiser | SpectralMixtureDenoiser) else SMALLEST_LEVEL
     end = min(float(schedule.time(_LAST_LOG_SNR)), 1.0)
     last = math.exp(-float(schedule.log_snr(end)) / 2)
     if not 0 <= level < last:
@@ -151,7 +160,10 @@ def flow_log_density(
         given = {name: values[chosen] for name, values in condition.items()}
         states = x[chosen].double() if differentiable else x[chosen].detach().double()
         estimator = TraceEstimator.plan(states, divergence, probes, seeds[chosen], given.get("mask"))
-        flow = _Flow(denoiser, schedule, given, estimator, differentiable)
+        flow: _Flow | SpectralFlow = _Flow(denoiser, schedule, given, estimator, differentiable)
+        if spectral:
+            process, size = denoiser.process, tuple(x.shape[2:])
+            flow = SpectralFlow(denoiser, process, given, estimator, differentiable, size, _KNEE)
         with torch.set_grad_enabled(differentiable):
             found.append(_follow(flow, states, level, (end, last), tolerance, end_density, max_calls))
     nats, error, calls, elements = (torch.cat(parts) for parts in zip(*found, strict=True))
@@ -171,6 +183,30 @@ class _Flow:
     @property
     def mask(self) -> Tensor | None:
         return self.condition.get("mask")
+
+    def begun(self, x: Tensor, level: float) -> Tensor:
+        """The state of data x, with noise of this level added."""
+        return apply_mask(x / math.hypot(1, level), self.mask)
+
+    def stretch(self, x: Tensor, level: float) -> Tensor:
+        """By how much the log-density of x lies below that of its state."""
+        return elements_of(x, self.mask) * math.log1p(level**2) / 2
+
+    def slope(self, z: Tensor, squared: Tensor) -> tuple[Tensor, Tensor]:
+        """dz and d log p by the clock: with u = log(1 + r^2), dz/du = -(z + score of z)/2, times du by the clock."""
+        score, traces = self.score(z, squared)
+        pace = (squared + _KNEE) / (1 + squared)
+        elements = elements_of(z, self.mask)
+        return -expand(pace, z) / 2 * (z + score), -pace[:, None] / 2 * (elements[:, None] + traces)
+
+    def noise_share(self, z: Tensor, squared: float) -> Tensor:
+        """The variance of each element under the prior."""
+        return z.new_full((1,), squared / (1 + squared))
+
+    def at_end(self, z: Tensor, t: float, density: DensityAtEnd) -> Tensor:
+        """What a density of states tells of z, which is the state at t."""
+        size = math.hypot(*(float(part(t)) for part in (self.schedule.alpha, self.schedule.sigma)))
+        return density(size * z, t).double() + elements_of(z, self.mask) * math.log(size)
 
     def score(self, z: Tensor, squared: Tensor) -> tuple[Tensor, Tensor]:
         """The score of z, like z, and estimates of its divergence, (batch, columns), at noise levels r^2 (batch,)."""
@@ -195,8 +231,14 @@ class _Flow:
         return self.estimator(field, z, self.differentiable)
 
 
+def elements_of(x: Tensor, mask: Tensor | None) -> Tensor:
+    """How many elements each sample has that are no padding, (batch,)."""
+    there = places(x, mask)
+    return torch.full((len(x),), x[0].numel(), device=x.device) if there is None else there.sum(1)
+
+
 def _follow(
-    flow: _Flow,
+    flow: "_Flow | SpectralFlow",
     x: Tensor,
     level: float,
     end: tuple[float, float],
@@ -205,20 +247,17 @@ def _follow(
     max_calls: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Nats, standard errors, calls and elements of one batch; ``end`` is the last time and noise level."""
-    there = places(x, flow.mask)
     count = x[0].numel()
-    elements = torch.full((len(x),), count, device=x.device) if there is None else there.sum(1)
+    elements = elements_of(x, flow.mask)
     columns = flow.estimator.columns
     first, last = (math.log1p(noise**2 / _KNEE) for noise in (level, end[1]))
 
     def slope(clock: Tensor, packed: Tensor) -> Tensor:
-        """With u = log(1 + r^2): dz/du = -(z + score of z)/2, times du by the clock."""
         z, squared = packed[:, :count].reshape(x.shape), _KNEE * torch.expm1(clock)
-        score, traces = flow.score(z, squared)
-        pace = ((squared + _KNEE) / (1 + squared))[:, None]
-        return -pace / 2 * torch.cat(((z + score).flatten(1), elements[:, None] + traces), 1)
+        moved, gained = flow.slope(z, squared)
+        return torch.cat((moved.flatten(1), gained), 1)
 
-    start = apply_mask(x / math.hypot(1, level), flow.mask).flatten(1)
+    start = flow.begun(x, level).flatten(1)
     packed = torch.cat((start, start.new_zeros(len(x), columns)), 1)
     # solve bounds the root mean square over all places: this makes it that of the state, and that of the log-density
     bound = packed.new_full((1, count + columns), tolerance * math.sqrt(count / (count + columns)))
@@ -230,27 +269,34 @@ def _follow(
         raise NonFiniteError(f"the probability flow: {error}.{hint}") from error
     z = solved.y[:, :count].reshape(x.shape)
     gained, standard_error = mean_and_error(solved.y[:, count:])
-    size = math.hypot(*(float(part(end[0])) for part in (flow.schedule.alpha, flow.schedule.sigma)))
     if callable(end_density):
-        told = end_density(size * z, end[0]).double() + elements * math.log(size)
+        told = flow.at_end(z, end[0], end_density)
     else:
         told = _gaussian_at_end(flow, z, end[1] ** 2, elements, end_density == "matched")
     calls = solved.calls + int(end_density == "matched")
-    return told + gained - elements * math.log1p(level**2) / 2, standard_error, calls, elements
+    return told + gained - flow.stretch(x, level), standard_error, calls, elements
 
 
-def _gaussian_at_end(flow: _Flow, z: Tensor, squared: float, elements: Tensor, matched: bool) -> Tensor:
+def _gaussian_at_end(
+    flow: "_Flow | SpectralFlow", z: Tensor, squared: float, elements: Tensor, matched: bool
+) -> Tensor:
     """The log-density of z at the end, r^2 = ``squared``: under the prior, or matched to the score."""
-    centre: Tensor | float = 0.0
-    variance = torch.full((len(z),), squared / (1 + squared), dtype=z.dtype, device=z.device)
-    if matched:
-        push, traces = flow.score(torch.zeros_like(z), torch.full_like(variance, squared))
-        variance = -elements / traces.mean(1)
-        if not bool((variance > 0).all()):
-            raise InputError('the score at the noisy end is that of no Gaussian: use end_density="prior"')
-        centre = expand(variance, z) * push
+    if not matched:
+        variance = expand_all(flow.noise_share(z, squared), z)
+        logs = (z.square() / variance + (2 * math.pi * variance).log()).expand_as(z)
+        return -apply_mask(logs, flow.mask).flatten(1).sum(1) / 2
+    push, traces = flow.score(torch.zeros_like(z), z.new_full((len(z),), squared))
+    variance = -elements / traces.mean(1)
+    if not bool((variance > 0).all()):
+        raise InputError('the score at the noisy end is that of no Gaussian: use end_density="prior"')
+    centre = expand(variance, z) * push
     squares = (apply_mask(z - centre, flow.mask)).square().flatten(1).sum(1)
     return -(squares / variance + elements * (2 * math.pi * variance).log()) / 2
+
+
+def expand_all(values: Tensor, like: Tensor) -> Tensor:
+    """One number, or one for each element, to broadcast against a state."""
+    return values if values.ndim == like.ndim else values.reshape(-1, *(1,) * (like.ndim - 1))
 
 
 def _check(

@@ -51,7 +51,7 @@ class Result:
     interval: tuple[float, float]
     floor: dict[str, Any]
     baselines: dict[str, float]
-    ideal: float
+    ideal: float | None
     better: str
     unit: str
     n_samples: int

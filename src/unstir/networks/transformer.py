@@ -45,10 +45,15 @@ class DiffusionTransformer(nn.Module):
 
     Options: ``width``, ``depth`` (blocks), ``head_width`` (a divisor of width), ``expansion`` of the
     perceptron, ``dropout``, ``normalisation`` (layer, rms, none), ``embedding``, ``outputs`` (how often
-    the output has the channels, or features, of ``x``). Raises InputError for an option out of range, and
+    the output has the channels, or features, of ``x``). ``neighbours``, an odd number, lets each block of a
+    sequence begin with a depthwise convolution over so many places: what stands beside a place is then known
+    from the first step of training on, while attention has to learn first where to look; 0 is none.
+    ``stem_scale`` is a factor of the first layer's initial weights: the root of the number of features suits
+    one-hot codes, all of whose numbers but one are zero. Raises InputError for an option out of range, and
     for ``x`` of another shape than ``shape``.
 
-    Reference: Peebles, Xie, Scalable diffusion models with transformers (2023): blocks with adaLN-Zero.
+    Reference: Peebles, Xie, Scalable diffusion models with transformers (2023): blocks with adaLN-Zero; Chu et
+    al., Conditional positional encodings for vision transformers (2021), section 3.3, for the convolution.
     """
 
     def __init__(
@@ -66,10 +71,14 @@ class DiffusionTransformer(nn.Module):
         normalisation: str = "layer",
         embedding: int = 128,
         outputs: int = 1,
+        neighbours: int = 0,
+        stem_scale: float = 1.0,
     ) -> None:
         super().__init__()
         if tokens not in _TOKENS:
             raise unknown("kind of tokens", tokens, _TOKENS)
+        if neighbours and (tokens != "sequence" or require_positive("neighbours", neighbours) % 2 == 0):
+            raise InputError(f"neighbours is 0, or odd with tokens 'sequence'; seen {neighbours} with {tokens!r}")
         grid = tokens == "patches"
         what = "(channels, *size) with one to three sizes" if grid else "(elements, features)"
         self.shape = require_shape(shape, 2, 4 if grid else 2, what)
@@ -81,13 +90,17 @@ class DiffusionTransformer(nn.Module):
         volume = patch ** (len(self.shape) - 1) if grid else 1
         features = self.shape[0] if grid else self.shape[1]
         self.stem = nn.Linear((features + self.conditioner.channels) * volume, width)
+        if not stem_scale > 0:
+            raise InputError(f"stem_scale, a factor of the first layer's weights, must be positive; seen {stem_scale}")
+        with torch.no_grad():
+            self.stem.weight.mul_(stem_scale)
         if tokens != "set":
             sizes = [-(-size // patch) for size in self.shape[1:]] if grid else [self.shape[0]]
             places = torch.tensor(list(itertools.product(*map(range, sizes))), dtype=torch.float32)
             self.position = nn.Parameter(sinusoids(places, width))
         hidden = width * require_positive("expansion", expansion)
         self.blocks = nn.ModuleList(
-            _Block(width, hidden, head_width, embedding, require_dropout(dropout), normalisation)
+            _Block(width, hidden, head_width, embedding, require_dropout(dropout), normalisation, neighbours)
             for _ in range(require_positive("depth", depth))
         )
         self.modulation = zero_(nn.Linear(embedding, 2 * width))
@@ -132,15 +145,25 @@ class DiffusionTransformer(nn.Module):
 
 class _Block(nn.Module):
     def __init__(
-        self, width: int, hidden: int, head_width: int, embedding: int, dropout: float, normalisation: str
+        self,
+        width: int,
+        hidden: int,
+        head_width: int,
+        embedding: int,
+        dropout: float,
+        normalisation: str,
+        neighbours: int,
     ) -> None:
         super().__init__()
         self.normalisation, self.dropout = normalisation, dropout
+        self.beside = nn.Conv1d(width, width, neighbours, padding="same", groups=width) if neighbours else None
         self.modulation = zero_(nn.Linear(embedding, 6 * width))
         self.attention = SelfAttention(width, head_width)
         self.widen, self.narrow = nn.Linear(width, hidden), nn.Linear(hidden, width)
 
     def forward(self, x: Tensor, embedding: Tensor, mask: Tensor | None) -> Tensor:
+        if self.beside is not None:
+            x = x + self.beside(apply_mask(x, mask).transpose(1, 2)).transpose(1, 2)
         factors = self.modulation(embedding).chunk(6, dim=1)
         h = modulate(normalise_last(x, self.normalisation), factors[0], factors[1], axis=2)
         x = torch.addcmul(x, self.attention(h, mask), factors[2][:, None].to(x.dtype))

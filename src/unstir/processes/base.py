@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -18,8 +18,8 @@ class Process(ABC):
     r"""A Markov process from data at time 0 to its prior at time 1; subclasses are frozen dataclasses.
 
     A state is a tensor, or a dict of named ones, batch first. Times are float64 of shape () or (batch,). Every draw has
-    an address (``Seeds``, one a sample), so that a sample is the same in any batch. ``mask`` is boolean (batch, n), True
-    where a padded set has an element; padded places are kept at zero.
+    an address (``Seeds``, one a sample), so that a sample is the same in any batch. ``mask`` is boolean (batch, n),
+    True where a padded set has an element; padded places are kept at zero.
 
     One file makes a process whole: the catalogue finds it, ancestral sampling serves it, ``exact.AtomsDenoiser`` knows
     its exact belief for finitely many points, and ``unstir verify`` measures its claims on its ``examples()``.
@@ -31,8 +31,12 @@ class Process(ABC):
     learned: ClassVar[str]
     """The entry of the catalogue's kind ``learned`` that makes a network's output a belief about such data."""
 
-    schedule: Schedule
-    """What spaces a sampler's steps and says the noise level that a network is told."""
+    if TYPE_CHECKING:  # a field of most, a property of some
+
+        @property
+        def schedule(self) -> Schedule:
+            """What spaces a sampler's steps and says the noise level that a network is told."""
+            ...
 
     @classmethod
     @abstractmethod

@@ -1,5 +1,6 @@
 r"""Noise on tokens: every token jumps among classes in continuous time."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,13 +14,14 @@ from unstir.core.errors import InputError, suggest
 from unstir.core.seeds import Seeds
 from unstir.core.state import apply_mask
 from unstir.processes.base import Process, even_pairs
-from unstir.processes.generators import as_generator, transition_matrix
+from unstir.processes.generators import transition_matrix
 from unstir.processes.schedules.base import Schedule, float64
 from unstir.processes.schedules.cosine import CosineSchedule
+from unstir.processes.token_matrices import NAMED, rates_of, slowest_rate
 
 __all__ = ["CategoricalProcess"]
 
-_NAMED = ("absorbing", "uniform")
+_IN_CLOSED_FORM = ("absorbing", "uniform")
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,13 @@ class CategoricalProcess(Process):
     ``kept`` :math:`e^{-\tau_t}`, which is alpha^2 of the variance-preserving scale, has not been touched.
 
     ``rates`` says what a touch does: ``"uniform"`` draws the class anew among all; ``"absorbing"`` masks it for
-    good, the mask being one more class of the number ``classes``; a matrix (classes, classes) of rates, rows that
-    sum to zero, is a generator Q by itself, with :math:`q(x_t|x_s) = e^{Q(\tau_t-\tau_s)}`.
+    good, the mask being one more class of the number ``classes``. Ordered classes move to their ``"neighbours"``, those
+    on a circle along the ``"ring"``, or further by jumps of ``"gaussian"`` size (``{name: gaussian, deviation: 3.0}``);
+    these are scaled to forget as fast as uniform noise. A matrix (classes, classes) of rates, rows that sum to zero, is
+    a generator Q by itself, with :math:`q(x_t|x_s) = e^{Q(\tau_t-\tau_s)}`; one of probabilities, rows that sum to one,
+    is a step P a unit of the clock, :math:`P^{\tau_t-\tau_s}`. Afterwards ``rates`` holds what generates the chain.
+
+    Raises InputError for what is no chain, never forgets, or, of a P, has no continuous time between its steps.
 
     Reference: Austin et al., Structured denoising diffusion models in discrete state-spaces (2021), section 3;
     Campbell et al., A continuous time framework for discrete denoising models (2022), section 3.
@@ -47,22 +54,25 @@ class CategoricalProcess(Process):
     def __post_init__(self) -> None:
         if self.classes < 1 or (self.classes == 1 and not self.absorbing):
             raise InputError(f"tokens need at least two classes; seen {self.classes}")
-        if not isinstance(self.rates, str):
-            generator = as_generator(self.rates, self.classes)
+        if isinstance(self.rates, str) and self.rates not in (*_IN_CLOSED_FORM, *NAMED):
+            names = (*_IN_CLOSED_FORM, *NAMED)
+            raise InputError(f"unknown rates {self.rates!r}; {suggest(self.rates, names)} Or give a matrix of rates.")
+        if not isinstance(self.rates, str) or self.rates in NAMED:
+            generator = rates_of(self.rates, self.classes)
             object.__setattr__(self, "rates", tuple(map(tuple, generator.tolist())))
-        elif self.rates not in _NAMED:
-            raise InputError(f"unknown rates {self.rates!r}; {suggest(self.rates, _NAMED)} Or give a matrix of rates.")
 
     @classmethod
     def examples(cls) -> Mapping[str, "CategoricalProcess"]:
         """Members whose claims are measured."""
-        ring = torch.roll(torch.eye(4), 1, 1) + torch.roll(torch.eye(4), -1, 1) - 2 * torch.eye(4)
         lopsided = [[-2.0, 2.0, 0.0], [0.5, -1.5, 1.0], [0.0, 3.0, -3.0]]
+        steps = [[0.7, 0.2, 0.1], [0.1, 0.7, 0.2], [0.3, 0.1, 0.6]]
         return {
             "uniform": cls(5),
             "absorbing": cls(4, rates="absorbing"),
-            "neighbours on a ring": cls(4, rates=2 * ring),
+            "neighbours in order": cls(5, rates="neighbours"),
+            "neighbours on a ring": cls(4, rates="ring"),
             "rates of one's own": cls(3, rates=lopsided),
+            "steps of one's own": cls(3, rates=steps),
         }
 
     @property
@@ -97,6 +107,11 @@ class CategoricalProcess(Process):
     def stationary(self) -> Tensor:
         """The law that everything tends to, float64 (states,)."""
         return transition_matrix(self.generator, float64(torch.inf)).mean(0)
+
+    @cached_property
+    def slowest(self) -> float:
+        """How fast the last memory of the clean class fades, in units of the clock: as exp(-slowest tau)."""
+        return slowest_rate(self.generator)
 
     def clock(self, t: Tensor | float) -> Tensor:
         """tau, the expected number of touches until t."""
@@ -179,6 +194,30 @@ class CategoricalProcess(Process):
     def log_backward(self, xt: Tensor, s: Tensor | float, t: Tensor | float) -> Tensor:
         """log q(x_t | x_s = i) for every token and class i, float64 of shape (*xt.shape, states)."""
         return self._log_law(xt, s, t, forward=False)
+
+    def log_mixture(self, log_weights: Tensor, s: Tensor | float, t: Tensor | float) -> Tensor:
+        r"""log :math:`\sum_i w_i\,q(x_t=j|x_s=i)` for every class j, float64 (batch, ..., states).
+
+        ``log_weights`` (batch, ..., classes), or (batch, ..., states) where a mask has a weight too, need not be
+        normalised; what a belief about every token says of its law at another time.
+        """
+        gap = _beside(self._gap(s, t).to(log_weights.device), log_weights)
+        weights = log_weights.double()
+        if not isinstance(self.rates, str):
+            largest = weights.amax(-1, keepdim=True).clamp(min=torch.finfo(torch.float64).min)
+            different, which = gap.flatten().unique(return_inverse=True)
+            matrix = transition_matrix(self.generator.to(weights.device), different)[which]
+            flat = (weights - largest).exp().reshape(len(weights), -1, self.states)
+            return (flat @ matrix).log().reshape(weights.shape) + largest
+        touched = (-torch.expm1(-gap)).log()
+        if not self.absorbing:
+            anew = touched - math.log(self.states) + torch.logsumexp(weights, -1, keepdim=True)
+            return torch.logaddexp(weights - gap, anew.expand(weights.shape))
+        shown = weights[..., : self.classes]
+        hidden = touched + torch.logsumexp(shown, -1, keepdim=True)
+        if weights.shape[-1] == self.states:
+            hidden = torch.logaddexp(hidden, weights[..., self.classes :])
+        return torch.cat((shown - gap, hidden), -1)
 
     def _log_law(self, x: Tensor, s: Tensor | float, t: Tensor | float, forward: bool) -> Tensor:
         gap = self._gap(s, t).to(x.device)

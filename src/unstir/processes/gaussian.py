@@ -81,10 +81,17 @@ class GaussianProcess(Process):
         t = torch.as_tensor(t, dtype=torch.float64, device=like.device)
         return expand(self.schedule.alpha(t), like), expand(self.schedule.sigma(t), like)
 
+    def project(self, noise: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Standard normal numbers as this process adds them: none in padded places; samplers ask here too.
+
+        A process on a linear subspace overrides it with the orthogonal projection (see ``centred.py``).
+        """
+        return apply_mask(noise, mask)
+
     def noise(self, x0: Tensor, t: Tensor, seeds: Seeds, mask: Tensor | None = None) -> Tensor:
         """A draw of x_t given x_0."""
         alpha, sigma = self.coefficients(t, x0)
-        return apply_mask(alpha * x0 + sigma * seeds.normal_like(x0), mask)
+        return apply_mask(alpha * x0 + sigma * self.project(seeds.normal_like(x0), mask), mask)
 
     def transition(self, xs: Tensor, s: Tensor, t: Tensor, seeds: Seeds, mask: Tensor | None = None) -> Tensor:
         r"""A draw of x_t given x_s, for s <= t.
@@ -98,7 +105,8 @@ class GaussianProcess(Process):
         # in no time nothing happens, even where nothing is left of the data
         kept = torch.where(fresh == 0, 1.0, self.schedule.alpha(t) / self.schedule.alpha(s))
         spread = torch.where(fresh == 0, 0.0, self.schedule.sigma(t) * fresh.sqrt())
-        return apply_mask(expand(kept, xs) * xs + expand(spread, xs) * seeds.normal_like(xs), mask)
+        fresh_noise = self.project(seeds.normal_like(xs), mask)
+        return apply_mask(expand(kept, xs) * xs + expand(spread, xs) * fresh_noise, mask)
 
     def prior(
         self,
@@ -110,7 +118,7 @@ class GaussianProcess(Process):
     ) -> Tensor:
         """A draw of the noise that sampling starts from, at time ``t``; ``shape`` is that of one sample."""
         sigma = self.schedule.sigma(t).to(device=seeds.samples.device, dtype=dtype)
-        return apply_mask(sigma * seeds.normal(shape, dtype), mask)
+        return apply_mask(sigma * self.project(seeds.normal(shape, dtype), mask), mask)
 
     def bridge(
         self, xt: Tensor, posterior: Belief, t: Tensor, s: Tensor, seeds: Seeds, mask: Tensor | None = None
@@ -124,7 +132,8 @@ class GaussianProcess(Process):
         """
         kept, pulled, deviation = (expand(value, xt) for value in self.bridge_coefficients(t, s, xt.device))
         x0 = posterior.sample(seeds.at("clean"))
-        return apply_mask(kept * xt + pulled * x0 + deviation * seeds.at("bridge").normal_like(xt), mask)
+        noise = self.project(seeds.at("bridge").normal_like(xt), mask)
+        return apply_mask(kept * xt + pulled * x0 + deviation * noise, mask)
 
     def bridge_coefficients(
         self, t: Tensor | float, s: Tensor | float, device: torch.device | None = None

@@ -2,21 +2,28 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from unstir.core.errors import InputError, suggest
 from unstir.core.seeds import Seeds
-from unstir.processes.categorical import CategoricalProcess
 from unstir.processes.base import Process
+from unstir.processes.categorical import CategoricalProcess
 from unstir.processes.gaussian import GaussianProcess
 from unstir.processes.schedules.base import Schedule
 from unstir.processes.schedules.exponential_ve import ExponentialVESchedule
 from unstir.processes.wrapped import WrappedProcess
 
 __all__ = ["JointProcess"]
+
+Times: TypeAlias = Tensor | float | Mapping[str, Tensor | float]
+
+
+def time_of(t: Times, name: str) -> Any:
+    """The time of one part: the common one, or its own."""
+    return t[name] if isinstance(t, Mapping) else t
 
 
 @dataclass(frozen=True)
@@ -25,7 +32,8 @@ class JointProcess(Process):
 
     Given the clean data the parts are stirred independently, each by its own schedule, at one common time. A part's
     draws have the part's name in their address. Grids of a sampler's steps are spaced by the schedule of the part
-    named ``clock``, the first one by default.
+    named ``clock``, the first one by default. A time may also be a mapping with one for each part: a part at time 0
+    is known, whatever the others are (``guidance.given_parts``).
 
     Reference: Campbell et al., Generative flows on discrete state-spaces (2024), section 4.
     """
@@ -71,24 +79,29 @@ class JointProcess(Process):
         self._check(x, "state")
         return torch.stack([part.contains(x[name]) for name, part in self.parts.items()]).all(0)
 
-    def log_density(self, xt: Any, x0: Any, t: Tensor | float) -> Tensor:
-        return torch.stack([part.log_density(xt[name], x0[name], t) for name, part in self.parts.items()]).sum(0)
+    def log_density(self, xt: Any, x0: Any, t: Times) -> Tensor:
+        return torch.stack(
+            [part.log_density(xt[name], x0[name], time_of(t, name)) for name, part in self.parts.items()]
+        ).sum(0)
 
-    def noise(self, x0: Any, t: Tensor, seeds: Seeds, mask: Tensor | None = None) -> dict[str, Any]:
+    def noise(self, x0: Any, t: Times, seeds: Seeds, mask: Tensor | None = None) -> dict[str, Any]:
         """A draw of x_t given x_0."""
         self._check(x0, "state")
-        return {name: part.noise(x0[name], t, seeds.at(name), mask) for name, part in self.parts.items()}
+        return {name: part.noise(x0[name], time_of(t, name), seeds.at(name), mask) for name, part in self.parts.items()}
 
-    def transition(self, xs: Any, s: Tensor, t: Tensor, seeds: Seeds, mask: Tensor | None = None) -> dict[str, Any]:
+    def transition(self, xs: Any, s: Times, t: Times, seeds: Seeds, mask: Tensor | None = None) -> dict[str, Any]:
         """A draw of x_t given x_s, for s <= t."""
         self._check(xs, "state")
-        return {name: part.transition(xs[name], s, t, seeds.at(name), mask) for name, part in self.parts.items()}
+        return {
+            name: part.transition(xs[name], time_of(s, name), time_of(t, name), seeds.at(name), mask)
+            for name, part in self.parts.items()
+        }
 
     def prior(
         self,
         shape: Any,
         seeds: Seeds,
-        t: Tensor | float = 1.0,
+        t: Times = 1.0,
         dtype: torch.dtype = torch.float32,
         mask: Tensor | None = None,
     ) -> dict[str, Any]:
@@ -96,10 +109,13 @@ class JointProcess(Process):
         if not isinstance(shape, Mapping):
             raise InputError(f"a joint process needs a shape for each of {sorted(self.parts)}; seen {shape}")
         self._check(shape, "shape")
-        return {name: part.prior(shape[name], seeds.at(name), t, dtype, mask) for name, part in self.parts.items()}
+        return {
+            name: part.prior(shape[name], seeds.at(name), time_of(t, name), dtype, mask)
+            for name, part in self.parts.items()
+        }
 
     def bridge(
-        self, xt: Any, posterior: Any, t: Tensor, s: Tensor, seeds: Seeds, mask: Tensor | None = None
+        self, xt: Any, posterior: Any, t: Times, s: Times, seeds: Seeds, mask: Tensor | None = None
     ) -> dict[str, Any]:
         """A draw of x_s given x_t and the belief about x_0, for s <= t.
 
@@ -110,7 +126,7 @@ class JointProcess(Process):
         x0 = posterior.sample(seeds.at("clean"))
         self._check(x0, "belief")
         return {
-            name: part.bridge(xt[name], _Drawn(x0[name]), t, s, seeds.at(name), mask)
+            name: part.bridge(xt[name], Drawn(x0[name]), time_of(t, name), time_of(s, name), seeds.at(name), mask)
             for name, part in self.parts.items()
         }
 
@@ -121,7 +137,7 @@ class JointProcess(Process):
 
 
 @dataclass(frozen=True)
-class _Drawn:
+class Drawn:
     """A belief that has been drawn from already."""
 
     x0: Any

@@ -64,9 +64,7 @@ def evaluate_run(run: TrainedRun, again: bool = True, progress: bool = True) -> 
     return metrics
 
 
-def _judged(
-    run: TrainedRun, denoiser: LearnedDenoiser, drawn: Any, condition: Mapping[str, Tensor]
-) -> dict[str, Any]:
+def _judged(run: TrainedRun, denoiser: LearnedDenoiser, drawn: Any, condition: Mapping[str, Tensor]) -> dict[str, Any]:
     """What a field says of its samples."""
     recipe = run.recipe
     held_out = domain_of(recipe).read(recipe.evaluation.held_out) if recipe.evaluation.held_out else None

@@ -15,39 +15,50 @@ from unstir.likelihood.bits import bits_per_dimension
 from unstir.likelihood.bound import continuous_bound
 from unstir.likelihood.dequantisation import Cells, UniformDequantiser
 from unstir.likelihood.flow import flow_log_density
-from unstir.run.parts import domain_of
+from unstir.likelihood.token_bound import token_bound
+from unstir.run.parts import domain_of, shape_of
 from unstir.run.sampling import TrainedRun
 
 Way = Literal["flow", "bound"]
-WAYS = ("flow", "bound")
+WAYS: dict[str, tuple[Way, ...]] = {"euclidean": ("flow", "bound"), "tokens": ("bound",)}  # the first by default
 _AT_ONCE = 64
 
 
 def likelihood_run(
-    run: TrainedRun, count: int = 64, way: str = "flow", probes: int = 4, seed: int | None = None, progress: bool = True
+    run: TrainedRun,
+    count: int = 64,
+    way: str | None = None,
+    probes: int = 4,
+    seed: int | None = None,
+    progress: bool = True,
 ) -> dict[str, Any]:
     """Bits per dimension of held-out data (the recipe's ``evaluation.held_out``), or of the training data without any.
 
-    ``way`` is "flow", the log-density along the probability flow, or "bound", the continuous evidence lower bound.
-    Whole numbers are dequantised uniformly, which makes of either an upper bound on the bits of their probability;
-    for real numbers the bits are of their density, in the units that the denoiser sees. The standard error is that of
+    ``way`` is "flow", the log-density along the probability flow, or "bound", the continuous evidence lower bound; by
+    default the flow, and the bound for tokens, of which the bits are those of a token's probability. Whole numbers are
+    dequantised uniformly, which makes of either an upper bound on the bits of their probability; for real numbers the
+    bits are of their density, in the units that the denoiser sees. The standard error is that of
     the mean over the data; ``chance`` is the part of it that the estimator's own draws make. Written to
     ``likelihood.json`` in the run's folder as well.
     """
-    if way not in WAYS:
-        raise unknown("way to a likelihood", way, WAYS)
     if count < 2:
         raise InputError(f"at least 2 samples are needed, to tell an error; seen {count}")
     from tqdm import tqdm
 
     held_out = run.recipe.evaluation.held_out
     data = domain_of(run.recipe).read(held_out) if held_out else run.data
-    if tuple(data.shape) != run.shape:
+    if shape_of(data.shape) != run.shape:
         raise InputError(f"evaluation.held_out: samples of shape {data.shape}, but the run was trained on {run.shape}")
     seeds = Seeds.range(run.recipe.seed if seed is None else seed, min(count, len(data)), device=run.device)
     chosen = np.sort(seeds.at("chosen").generator().permutation(len(data))[: len(seeds)])
     denoiser = run.denoiser()
-    cells = _cells(run.encoding)
+    space = denoiser.process.space
+    if space not in WAYS:
+        raise InputError(f"likelihoods are known for data in the spaces {', '.join(WAYS)}; this run's is {space!r}")
+    way = WAYS[space][0] if way is None else way
+    if way not in WAYS[space]:
+        raise unknown(f"way to a likelihood of data in the space {space!r}", way, WAYS[space])
+    cells = None if space == "tokens" else _cells(run.encoding)
     bits, chance = [], []
     with tqdm(total=len(seeds), desc="likelihood", unit="samples", disable=not progress) as bar:
         for rows in torch.arange(len(seeds)).split(_AT_ONCE):
@@ -61,6 +72,7 @@ def likelihood_run(
             bits.append(found[0])
             chance.append(found[1])
             bar.update(len(rows))
+    of_what = "probability" if space == "tokens" else "density"
     values, errors = torch.cat(bits), torch.cat(chance)
     results = {
         "way": way,
@@ -70,7 +82,7 @@ def likelihood_run(
         "samples": len(values),
         "elements": math.prod(run.shape),
         "of": "held-out data" if held_out else "training data",
-        "dequantisation": "uniform" if cells else "none: bits of a density",
+        "dequantisation": "uniform" if cells else f"none: bits of a {of_what}",
         "levels": cells.levels if cells else None,
         "seed": seeds.seed,
         "weights": TrainedRun.weights_digest(denoiser),
@@ -97,6 +109,9 @@ def _bits(
     probes: int,
 ) -> tuple[Tensor, Tensor]:
     """Bits per dimension of each sample, and the standard error that the estimator's own draws leave."""
+    if denoiser.process.space == "tokens":
+        told = token_bound(denoiser, state, seeds, condition=condition)
+        return told.bits_per_dimension, told.standard_error / (told.elements * math.log(2))
     weight = torch.zeros(len(state), dtype=torch.float64, device=state.device)
     if cells is not None:
         drawn = UniformDequantiser(cells).draw(cells.decode(state), seeds.at("dequantise"))

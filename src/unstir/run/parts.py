@@ -9,14 +9,12 @@ import torch
 from torch import Tensor
 
 from unstir.core.catalogue import build, find, resolve
-from unstir.core.errors import InputError, unknown
+from unstir.core.errors import InputError
 from unstir.core.seeds import Seeds
-from unstir.core.state import tensors_of
 from unstir.denoisers.learned.base import LearnedDenoiser
 from unstir.domains.base import Domain, EncodedData
 from unstir.processes.base import Process
-from unstir.processes.joint import JointProcess
-from unstir.run.recipe import NETWORK_GIVEN, PROCESS, Recipe, learned_options, proposed_or, resolved_process
+from unstir.run.recipe import NETWORK_GIVEN, PROCESS, Recipe, proposed_or, resolved_process
 
 _MEASURED_ROWS = 4096
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # the golden ratio's fraction of 2^64
@@ -57,7 +55,13 @@ def completed(recipe: Recipe, data: EncodedData) -> Recipe:
     proposed = domain.process(data) if domain.process else PROCESS
     process = resolved_process(proposed_or(proposed, recipe.process))
     rows = np.unique(np.linspace(0, len(data) - 1, min(len(data), _MEASURED_ROWS)).astype(int))
-    denoiser = _denoiser_options(make_process(process), recipe.denoiser, data.batch(rows)[0], data.name)
+    made = make_process(process)
+    learned = find("learned", made.learned).load()
+    try:
+        denoiser = learned.options_for(made, recipe.denoiser, data.batch(rows)[0])
+        learned(None, made, **denoiser)  # refuses what is out of range, before anything is trained
+    except InputError as error:
+        raise InputError(f"{data.name}, denoiser: {error}") from error
     network = resolve("networks", recipe.network or domain.network(data), NETWORK_GIVEN)
     return dataclasses.replace(recipe, process=process, network=network, denoiser=denoiser)
 
@@ -71,35 +75,6 @@ def make_process(specification: Mapping[str, Any]) -> Process:
     if (parts := options.pop("parts", None)) is not None:
         given["parts"] = {name: make_process(part) for name, part in parts.items()}
     return build("processes", options, **given)
-
-
-def _denoiser_options(process: Process, options: Mapping[str, Any], state: Any, name: str) -> dict[str, Any]:
-    """The options of the process's learned denoiser, checked; the data's deviation is measured where it is asked for."""
-    factory = find("learned", process.learned).load()
-    allowed = learned_options(factory)
-    if wrong := [key for key in options if key not in allowed]:
-        raise unknown("key of the recipe's section 'denoiser'", wrong[0], allowed)
-    found = {**allowed, **options}
-    if "sigma_data" in allowed and not options.get("sigma_data"):
-        found["sigma_data"] = measured_deviation(state, name)
-    if "parts" in allowed and isinstance(process, JointProcess):
-        own = options.get("parts") or {}
-        if astray := [part for part in own if part not in process.parts]:
-            raise unknown("part of the joint process", astray[0], process.parts)
-        found["parts"] = {
-            part: _denoiser_options(each, {"layout": found["layout"], **own.get(part, {})}, state[part], f"{name}, {part}")
-            for part, each in process.parts.items()
-        }
-    factory(None, process, **found)  # refuses what is out of range, before anything is trained
-    return found
-
-
-def measured_deviation(state: Any, name: str) -> float:
-    """The standard deviation over all elements of a state; four digits. ``name`` is the data's, for an error."""
-    deviation = torch.cat([part.flatten().double() for part in tensors_of(state)]).std(correction=0).item()
-    if deviation == 0:
-        raise InputError(f"all values of {name} are the same; there is nothing to learn")
-    return float(f"{deviation:.4g}")
 
 
 def make_denoiser(recipe: Recipe, shape: Any, conditions: Mapping[str, Mapping[str, Any]]) -> LearnedDenoiser:

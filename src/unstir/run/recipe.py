@@ -49,10 +49,10 @@ class SamplingOptions:
 class EvaluationOptions:
     """How samples are judged.
 
-    ``metrics`` names them (null: the domain's own), ``options`` are the domain's own, ``calls`` are the numbers of network calls at which
-    quality is measured for the report's curve, with at most ``curve_limit`` samples each; ``reference_limit``
-    bounds how many rows of the data the samples are compared with. ``held_out`` names data that the model
-    does not see, like the recipe's ``data``; it is measured in the samples' place. ``replicates`` are the
+    ``metrics`` names them (null: the domain's own), ``options`` are the domain's own, ``calls`` are the numbers of
+    network calls at which quality is measured for the report's curve, with at most ``curve_limit`` samples each;
+    ``reference_limit`` bounds how many rows of the data the samples are compared with. ``held_out`` names data that
+    the model does not see, like the recipe's ``data``; it is measured in the samples' place. ``replicates`` are the
     bootstrap's.
     """
 
@@ -199,23 +199,17 @@ def _checked(values: Mapping[str, Any]) -> Recipe:
 
 
 def _check_denoiser(recipe: Recipe) -> None:
-    """Refuses options of the denoiser that its process does not know, where the recipe alone says which process it is."""
+    """Refuses options of the denoiser that its process does not know, where the recipe alone says which that is."""
     process = (recipe.process or {}).get("name")
     if process is None and find("domains", recipe.domain).load().process is not None:
         return  # the data will tell
     learned = find("learned", find("processes", process or "gaussian").load().learned).load()
-    allowed = learned_options(learned)
+    allowed = [key for key in inspect.signature(learned).parameters if key not in ("network", "process")]
     if wrong := [key for key in recipe.denoiser if key not in allowed]:
         raise unknown("key of the recipe's section 'denoiser'", wrong[0], allowed)
     if "sigma_data" in allowed:  # its process needs no data either, and it refuses bad values by itself
         known = {key: value for key, value in recipe.denoiser.items() if value is not None}
         learned(None, find("processes", process or "gaussian").load()(), **known)
-
-
-def learned_options(learned: Any) -> dict[str, Any]:
-    """The options of an entry of the kind ``learned``, and their defaults."""
-    parameters = inspect.signature(learned).parameters
-    return {key: parameter.default for key, parameter in parameters.items() if key not in ("network", "process")}
 
 
 def _resolved_parts(recipe: Recipe) -> dict[str, Any]:
@@ -241,6 +235,7 @@ def _resolved_parts(recipe: Recipe) -> dict[str, Any]:
         weighting=resolve("weightings", options.weighting, told),
         noise_levels=resolve("noise_levels", options.noise_levels, ("schedule",)),
         trackers=[resolve("trackers", tracker) for tracker in options.trackers],
+        coupling=resolve("couplings", options.coupling, ("sigma",)),
     )
     return {"process": process, "network": network, "sampling": sampling, "training": training}
 
@@ -270,7 +265,18 @@ def _keys(options: type, values: Mapping[str, Any], prefix: str) -> dict[str, An
     return dict(values)
 
 
-_PARTS = {"process", "network", "sampler", "grid", "schedule", "weighting", "noise_levels", "learning_rate", "ema"}
+_PARTS = {
+    "process",
+    "network",
+    "sampler",
+    "grid",
+    "schedule",
+    "weighting",
+    "noise_levels",
+    "learning_rate",
+    "ema",
+    "coupling",
+}
 
 
 def _typed(options: type, values: dict[str, Any], prefix: str) -> Any:

@@ -126,12 +126,17 @@ class TrainedRun:
         if condition is None:
             condition = training_conditions(self.data, seeds) if self.conditional else {}
         seeds = seeds.to(self.device)
+        start = None
+        if "source" in condition:  # a bridge's: where trajectories begin, beside what the network may be told
+            start = condition["source"].to(self.device)
+            condition = {name: values for name, values in condition.items() if name in self.conditions}
         return sample(
             told,
             made,
             self.shape,
             seeds=seeds,
             condition={name: values.to(self.device) for name, values in condition.items()},
+            start=start,
             steps=steps,
             grid=grid,
             batch=options.batch,

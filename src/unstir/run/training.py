@@ -33,7 +33,9 @@ def train_run(recipe: Recipe, folder: Path | None = None, progress: bool = True)
         known = _started(run)
         run.write_json("provenance.json", {**record, "started": known or record["started"]})
         run.write_json("encoding.json", data.encoding.record())
-        run.write_json("conditions.json", {"shape": plain_shape(data.shape), "conditions": _plain_conditions(data.conditions)})
+        run.write_json(
+            "conditions.json", {"shape": plain_shape(data.shape), "conditions": _plain_conditions(data.conditions)}
+        )
     told = recipe.to_dict()
     result = train(denoiser, data, recipe.training, run.path, seed=recipe.seed, progress=progress, recipe=told)
     return run, result

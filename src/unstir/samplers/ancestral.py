@@ -34,7 +34,8 @@ class AncestralSampler(Sampler):
 
     def step(self, denoiser: Denoiser, state: SamplerState, t: Tensor, s: Tensor) -> SamplerState:
         posterior = denoiser(state.x, t)
-        return state.advance(denoiser.process.bridge(state.x, posterior, t, s, state.step_seeds()), posterior.mean)
+        x = denoiser.process.bridge(state.x, posterior, t, s, state.step_seeds(), state.mask)
+        return state.advance(x, posterior.mean)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -13,9 +13,13 @@ from unstir.core.errors import InputError, NonFiniteError
 from unstir.core.seeds import Seeds
 from unstir.core.state import State, apply_mask, concatenate, map_state, take, tensors_of
 from unstir.denoisers.base import Denoiser, evaluating
+from unstir.denoisers.posteriors import PointPosterior
+from unstir.processes.bridge import BridgeProcess
 
 ANY_SPACE = frozenset({"any"})
-EUCLIDEAN = frozenset({"euclidean"})
+EUCLIDEAN = frozenset({"euclidean", "centred"})  # and a linear subspace of it: every step is a sum within it
+HEAVY_TAILED = frozenset({"heavy-tailed"})  # noise of another law, whose probability flow is the same equation
+SPECTRAL = frozenset({"spectral"})  # Gaussian noise, by a schedule for each band of frequencies
 
 
 @runtime_checkable
@@ -27,14 +31,23 @@ class NoisePath(Protocol):
         ...
 
 
+Projection: TypeAlias = Callable[[Tensor, Tensor | None], Tensor]
+
+
+def projection(denoiser: Denoiser) -> Projection:
+    """What this denoiser's process makes of standard normal noise and a mask, before it is added."""
+    return getattr(denoiser.process, "project", apply_mask)
+
+
 @dataclass(frozen=True)
 class SamplerState:
     """Where a batch of trajectories stands; everything that a sampler may remember is in here.
 
     ``x`` is the state, ``seeds`` the addresses of its samples, ``step`` the number of steps taken,
     ``mean`` the last belief's mean, ``history`` whatever past predictions a multistep method keeps,
-    ``path`` where its noise comes from if not from the step's own address, and ``mask``, if sets are padded, where
-    there are elements: elsewhere it has no noise.
+    ``path`` where its noise comes from if not from the step's own address, ``mask``, if sets are padded, where
+    there are elements: elsewhere it has no noise; and ``project(noise, mask)`` what its process makes of noise (on a
+    subspace, the part within it).
     """
 
     x: State
@@ -44,6 +57,7 @@ class SamplerState:
     history: tuple[Any, ...] = ()
     path: NoisePath | None = None
     mask: Tensor | None = None
+    project: Projection = apply_mask
 
     def advance(self, x: State, mean: State | None, history: tuple[Any, ...] = ()) -> "SamplerState":
         """The state after one more step."""
@@ -65,8 +79,8 @@ class SamplerState:
     def noise_like(self, like: Tensor, here: float, there: float) -> Tensor:
         """This step's standard normal noise; ``here`` < ``there`` are log(alpha/sigma) at its two ends."""
         if self.path is None:
-            return apply_mask(self.step_seeds().normal_like(like), self.mask)
-        return apply_mask(self.path.normal_like(like, self.seeds, here, there), self.mask)
+            return self.project(self.step_seeds().normal_like(like), self.mask)
+        return self.project(self.path.normal_like(like, self.seeds, here, there), self.mask)
 
 
 class Sampler(ABC):
@@ -105,6 +119,11 @@ class Sampler(ABC):
                 f"{type(self).__name__} serves {sorted(self.spaces)}, not the space {space!r} of "
                 f"{type(denoiser.process).__name__}; samplers that do: {', '.join(samplers_for(space))}"
             )
+        if space == "centred" and self.needs_variance:
+            raise InputError(
+                f"{type(self).__name__} draws with a variance of each coordinate, which does not keep the centre of "
+                "a set of points; take one that needs no variance, such as ddpm"
+            )
 
 
 def samplers_for(space: str) -> list[str]:
@@ -127,6 +146,7 @@ def sample(
     seed: int = 0,
     seeds: Seeds | None = None,
     condition: Mapping[str, Tensor] | None = None,
+    start: Any = None,
     batch: int = 64,
     dtype: torch.dtype = torch.float32,
     path: NoisePath | None = None,
@@ -142,10 +162,11 @@ def sample(
     a few samples cost as much as a batch; ``batch`` = 1 is the cheapest for a single one.
 
     ``grid`` is a grid's name with its options, or falling times that end at 0; by default the sampler's own times
-    (``steps`` is then theirs) or ``karras``. ``condition`` has one row a sample. ``path`` is where a stochastic
-    sampler's noise comes from, if not from each step's own address. ``callback(state, t, s)`` sees every batch after
-    every step, ``progress(n)`` is told of every n samples that are done. Memory stays that of a batch beside the
-    results, which lie on the device of the denoiser's parameters.
+    (``steps`` is then theirs) or ``karras``, ``uniform`` for a bridge. ``condition`` has one row a sample. ``start``,
+    one row a sample too, is the state at the first time, in place of the prior's noise: a bridge's source. ``path`` is
+    where a stochastic sampler's noise comes from, if not from each step's own address. ``callback(state, t, s)`` sees
+    every batch after every step, ``progress(n)`` is told of every n samples that are done. Memory stays that of a batch
+    beside the results, which lie on the device of the denoiser's parameters.
 
     Raises InputError for a sampler that does not serve the process, NonFiniteError if a sample diverges.
     """
@@ -161,11 +182,18 @@ def sample(
         if not values.ndim or len(values) != len(seeds):
             rows = f"{len(values)} rows" if values.ndim else "no rows"
             raise InputError(f"the condition {name!r} has {rows} for {len(seeds)} samples; give one row a sample")
-    if condition and len(seeds.samples.unique()) < len(seeds):
-        raise InputError("with a condition, each sample number may be asked for once a call; seen one twice")
+    if start is not None:
+        _check_start(denoiser, start, shape, len(seeds))
+    if (condition or start is not None) and len(seeds.samples.unique()) < len(seeds):
+        raise InputError("with a condition or start, each sample number may be asked for once a call; seen one twice")
     sampler = sampler.prepared(denoiser, shape, steps, seed=seeds.seed, batch=batch, dtype=dtype)
     own = sampler.own_times(denoiser.process.schedule) if grid is None else None
-    times = time_grid(denoiser.process, "karras" if grid is None else grid, steps) if own is None else own
+    process = denoiser.process
+    bridge = process if isinstance(process, BridgeProcess) else None
+    usual = "karras" if bridge is None else "uniform"
+    times = time_grid(denoiser.process, usual if grid is None else grid, steps) if own is None else own
+    if bridge is not None:
+        _check_bridge(bridge, sampler, shape, times, start is not None)
     device = next((tensor.device for tensor in denoiser.parameters()), seeds.samples.device)
 
     results: list[Any] = []
@@ -176,13 +204,18 @@ def sample(
         rows = seeds.samples[chosen] - block * batch
         whole = replace(seeds, samples=torch.arange(block * batch, (block + 1) * batch, device=device))
         filled = {name: _spread(values[chosen].to(device), rows, batch) for name, values in condition.items()}
-        start = denoiser.process.prior(shape, whole.at("prior"), times[0], dtype, filled.get("mask"))
-        final = follow(denoiser.given(filled), sampler, SamplerState(start, whole, path=path), times, callback)
+        if start is None:
+            first = denoiser.process.prior(shape, whole.at("prior"), times[0], dtype, filled.get("mask"))
+        else:
+            first = _started(start, chosen, rows, batch, device, dtype)
+        final = follow(denoiser.given(filled), sampler, SamplerState(first, whole, path=path), times, callback)
         results.append(take(final.x, rows.to(device)))
         places.append(chosen)
         if progress:
             progress(len(chosen))
     if not results:
+        if start is not None:
+            return start
         return map_state(lambda part: part[:0], denoiser.process.prior(shape, Seeds.range(0, 1), dtype=dtype))
     order = torch.cat(places).argsort()
     drawn = take(concatenate(results), order.to(device))
@@ -221,8 +254,7 @@ def follow(
     taken up later, with the same result to the bit. A bound condition ``mask`` keeps padded places at zero.
     """
     mask = denoiser.mask
-    if mask is not None:
-        state = replace(state, mask=mask)
+    state = replace(state, mask=state.mask if mask is None else mask, project=projection(denoiser))
     ends = times.unbind()
     with evaluating(denoiser):
         for t, s in zip(ends[state.step : -1], ends[state.step + 1 :], strict=True):
@@ -239,6 +271,66 @@ def _spread(values: Tensor, rows: Tensor, batch: int) -> Tensor:
     whole = values[:1].expand(batch, *values.shape[1:]).clone()
     whole[rows.to(values.device)] = values
     return whole
+
+
+def _started(start: Any, chosen: Tensor, rows: Tensor, batch: int, device: Any, dtype: torch.dtype) -> Any:
+    """The chosen rows of the first states at their places in a whole batch."""
+
+    def placed(part: Tensor) -> Tensor:
+        whole = _spread(part[chosen.to(part.device)].to(device), rows, batch)
+        return whole.to(dtype) if whole.is_floating_point() else whole
+
+    return map_state(placed, start)
+
+
+def _check_start(denoiser: Denoiser, start: Any, shape: Any, count: int) -> None:
+    """Refuses first states that are not those of so many samples of the shape."""
+    named = isinstance(start, Mapping)
+    if named != isinstance(shape, Mapping) or (named and set(start) != set(shape)):
+        raise InputError("start has the parts of the process's state, and shape names the same")
+    wanted = [(count, *(shape[name] if named else shape)) for name in (sorted(start) if named else [""])]
+    seen = [tuple(part.shape) for part in tensors_of(start)]
+    if seen != wanted:
+        raise InputError(f"start has one state a sample, of shape {wanted}; seen {seen}")
+    if not bool(denoiser.process.contains(start).all()):
+        raise InputError(f"start must lie in the space of {type(denoiser.process).__name__}, and be finite")
+
+
+class _Still(Denoiser):
+    """Believes in zero."""
+
+    def __init__(self, process: Any) -> None:
+        super().__init__()
+        self.process = process
+
+    def forward(self, xt: Any, t: Tensor, drop: Tensor | None = None, **condition: Tensor) -> PointPosterior:
+        return PointPosterior(torch.zeros_like(xt))
+
+
+def _check_bridge(process: BridgeProcess, sampler: Sampler, shape: Any, times: Tensor, started: bool) -> None:
+    """Refuses to begin elsewhere than at the source, and a sampler that adds noise to a flow.
+
+    Such a sampler takes the belief for a score, which it is only where the source is noise that knows nothing of the
+    data. Found out by trying: two walks of one sample along the times, from one state, with different addresses.
+    """
+    if started and times[0] < 1:
+        raise InputError(
+            f"a bridge starts at its source, at time 1; this grid starts at {times[0]:.4g}: take the grid 'uniform', "
+            "or another without sigma_max"
+        )
+    if process.sigma > 0:
+        return
+    still, ends = _Still(process), []
+    for seed in (0, 1):
+        state = SamplerState(torch.ones(1, *shape, dtype=torch.float64), Seeds.range(seed, 1))
+        if sampler.needs_variance is None:
+            state = follow(still, sampler, state, times[:-1])
+        ends.append(state.tensor)
+    if sampler.needs_variance is not None or not torch.equal(*ends):
+        raise InputError(
+            f"{type(sampler).__name__} adds noise by a score, which the belief of a flow between data does not tell: "
+            "take a deterministic sampler (heun, ddim, dpm-solver++), or 'ancestral' and a bridge with sigma > 0"
+        )
 
 
 def _check_finite(drawn: State, seeds: Seeds) -> None:

@@ -32,7 +32,7 @@ from unstir.denoisers.base import Denoiser
 from unstir.exact.mixture import MixtureDenoiser
 from unstir.processes.gaussian import GaussianProcess
 from unstir.processes.grids import log_snr_uniform
-from unstir.samplers.base import EUCLIDEAN, Sampler, SamplerState, follow
+from unstir.samplers.base import EUCLIDEAN, Sampler, SamplerState, follow, projection
 from unstir.samplers.calibrated import CalibratedSampler
 from unstir.samplers.runge_kutta import rk4
 
@@ -174,7 +174,7 @@ class _Pilot:
             bound = denoiser.given({name: values[rows] for name, values in told.items()})
             start = denoiser.process.prior(shape, seeds[rows].at("prior"), times[0], dtype, bound.mask)
             aside = torch.finfo(dtype).eps ** (1 / 3) * denoiser.process.schedule.sigma(times[0]).item()
-            beside = start + aside * apply_mask(seeds[rows].at("beside").normal_like(start), bound.mask)
+            beside = start + aside * projection(bound)(seeds[rows].at("beside").normal_like(start), bound.mask)
             followed = [_followed(bound, first, times, alphas, seeds[rows]) for first in (start, beside)]
             (states, means), (others, _) = followed
             apart = (others - states).double().flatten(2).norm(dim=2).clamp(min=1e-300)

@@ -26,7 +26,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from unstir.processes.schedules.base import Schedule, alpha_at, sigma_at
+from unstir.processes.schedules.base import Schedule
 
 PREDICTIONS = ("data", "noise", "velocity", "flow")
 VARIABLES = ("log-snr", "ratio", "time", "angle", "flow")
@@ -54,9 +54,7 @@ def level(schedule: Schedule, time: float) -> Level:
     if found is None:
         if len(_levels) >= _MOST_LEVELS:
             _levels.clear()
-        log_snr = schedule.log_snr(time)
-        alpha, sigma = alpha_at(schedule.scale, log_snr), sigma_at(schedule.scale, log_snr)
-        place = Level(time, log_snr.item() / 2, alpha.item(), sigma.item())
+        place = Level(time, schedule.log_snr(time).item() / 2, schedule.alpha(time).item(), schedule.sigma(time).item())
         found = _levels[id(schedule), time] = (place, schedule)
     return found[0]
 

@@ -21,7 +21,7 @@ from unstir.core.errors import InputError
 from unstir.core.seeds import Seeds
 from unstir.core.state import apply_mask, expand
 from unstir.denoisers.base import Denoiser
-from unstir.samplers.base import EUCLIDEAN, Sampler, SamplerState
+from unstir.samplers.base import EUCLIDEAN, Sampler, SamplerState, projection
 
 __all__ = ["langevin", "predictor_corrector"]
 
@@ -49,12 +49,12 @@ class Corrections:
         share = 2 * self.snr**2  # epsilon / sigma^2
         variance = (alpha * self.data_deviation).square() + sigma.square()
         fresh = sigma * (share * (2 - share * sigma.square() / variance)).sqrt()
-        mask = denoiser.mask
+        mask, project = denoiser.mask, projection(denoiser)
         means = []
         for number in range(self.count):
             x = apply_mask(x, mask)
             means.append(denoiser(x, t).mean)
-            noise = seeds.at("correction", number).normal_like(x)
+            noise = project(seeds.at("correction", number).normal_like(x), mask)
             x = (1 - share) * x + expand(alpha * share, x) * means[-1] + expand(fresh, x) * noise
         return x, means
 

@@ -13,10 +13,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from unstir.core.state import apply_mask
 from unstir.denoisers.base import Denoiser
 from unstir.processes.schedules.base import Schedule
-from unstir.samplers.base import EUCLIDEAN, Sampler, SamplerState
+from unstir.samplers.band_steps import step_by_bands
+from unstir.samplers.base import EUCLIDEAN, HEAVY_TAILED, SPECTRAL, Sampler, SamplerState
 
 _MOST_PLANS = 8192
 _SHARED = 1e-15  # of the sum of two factors from one: rounding
@@ -73,14 +73,28 @@ class LinearSampler(Sampler):
     Sampler and schedule must not change once they are used: plans are remembered for the two objects.
     """
 
-    spaces = EUCLIDEAN
+    @property
+    def spaces(self) -> frozenset[str]:  # type: ignore[override]
+        """Gaussian noise, in all frequencies alike or not; without noise of its own, any that is added to the data."""
+        return EUCLIDEAN | SPECTRAL if self.noisy else EUCLIDEAN | SPECTRAL | HEAVY_TAILED
+
+    @property
+    def noisy(self) -> bool:
+        """Whether it draws noise."""
+        return True
 
     @abstractmethod
     def plan(self, schedule: Schedule, t: float, s: float, past: tuple[float, ...]) -> Plan:
-        """The numbers of the step from t to s; ``past`` are the times of the history, newest first."""
+        """The numbers of the step from t to s; ``past`` are the times of the history, newest first.
+
+        Where frequencies have schedules of their own it is asked for each of them: inner states, and ``raised``, are
+        then to lie at the times of ``clock_of(schedule)``.
+        """
 
     def step(self, denoiser: Denoiser, state: SamplerState, t: Tensor, s: Tensor) -> SamplerState:
         """The step by its plan; the state's mean is that of the first call."""
+        if denoiser.process.space in SPECTRAL:
+            return step_by_bands(self, denoiser, state, t, s, _noise)
         x, history = state.tensor, state.history
         past = tuple([entry[0] for entry in history]) if history else ()
         start = t.item()
@@ -140,7 +154,7 @@ def _noise(state: SamplerState, x: Tensor, number: int, ends: tuple[float, float
     """The first draw of a step has the step's own address, unless a path says otherwise; further ones their number."""
     if number == 0 or state.path is not None:
         return state.noise_like(x, *ends)
-    return apply_mask(state.step_seeds().at("stretch", number).normal_like(x), state.mask)
+    return state.project(state.step_seeds().at("stretch", number).normal_like(x), state.mask)
 
 
 # By identity: hashing a schedule (of a thousand betas, say) would take longer than the step. An entry holds its

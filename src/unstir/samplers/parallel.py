@@ -21,7 +21,7 @@ from unstir.core.errors import InputError
 from unstir.core.state import apply_mask, expand
 from unstir.denoisers.base import ConditionedDenoiser, Denoiser, evaluating
 from unstir.denoisers.posteriors import PointPosterior
-from unstir.samplers.base import Sampler, SamplerState
+from unstir.samplers.base import Sampler, SamplerState, projection
 from unstir.samplers.step_coefficients import StepCoefficients, coefficients_of, with_purpose
 
 
@@ -90,7 +90,7 @@ class _Rounds:
         x = state.tensor
         self.device, self.batch = x.device, len(x)
         self.bounds = tolerance * denoiser.process.schedule.sigma(times)
-        self.mask = denoiser.mask
+        self.mask, self.project = denoiser.mask, projection(denoiser)
         self.states: dict[int, Tensor] = {0: x}
         self.means: dict[int, Tensor] = {}
         self.noises: dict[int, Tensor] = {}
@@ -185,9 +185,10 @@ class _Rounds:
         if place not in self.noises:
             draw, like, seeds = self.rules.draws[place], self.states[max(self.states)], self.start.seeds
             if draw.stretch is not None and self.start.path is not None:
-                self.noises[place] = self.start.path.normal_like(like, seeds, *draw.stretch)
+                drawn = self.start.path.normal_like(like, seeds, *draw.stretch)
             else:
-                self.noises[place] = with_purpose(seeds, seeds.purpose + draw.purpose).normal_like(like)
+                drawn = with_purpose(seeds, seeds.purpose + draw.purpose).normal_like(like)
+            self.noises[place] = self.project(drawn, self.mask)
         return self.noises[place]
 
     def _forget(self) -> None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -60,10 +60,10 @@ class RestartSampler(Sampler):
         for number in range(self.repeats):
             seeds = state.step_seeds().at("restart", number)
             x = process.transition(inner.tensor, s, times[0], seeds.at("up"), mask)
-            inner = SamplerState(x, seeds.at("down"))
+            inner = SamplerState(x, seeds.at("down"), mask=mask, project=state.project)
             for first, second in pairwise(times):
                 inner = self.solver.step(denoiser, inner, first, second)
-                inner = SamplerState(apply_mask(inner.tensor, mask), inner.seeds, inner.step, None, inner.history)
+                inner = replace(inner, x=apply_mask(inner.tensor, mask), mean=None)
         return state.advance(inner.x, moved.mean, inner.history)
 
     def _way_down(self, denoiser: Denoiser, s: Tensor, here: float, there: float) -> list[Tensor]:

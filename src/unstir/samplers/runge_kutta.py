@@ -17,6 +17,7 @@ from torch import Tensor
 
 from unstir.core.errors import InputError
 from unstir.core.tableaus import EULER, HEUN, KUTTA_3, MIDPOINT, RUNGE_KUTTA_4, Tableau
+from unstir.processes.frequency_bands import DampedSchedule, clock_of
 from unstir.processes.schedules.base import Schedule
 from unstir.samplers.linear import Combination, LinearSampler, Plan
 
@@ -45,6 +46,11 @@ class RungeKuttaSampler(LinearSampler):
             )
 
     @property
+    def noisy(self) -> bool:
+        """Whether it draws noise."""
+        return self.churn > 0
+
+    @property
     def order(self) -> float:  # type: ignore[override]
         """Of the method; with churn its weak order, since noise that is added exactly moves no marginal."""
         return float(self.tableau.order)
@@ -56,8 +62,9 @@ class RungeKuttaSampler(LinearSampler):
 
     def plan(self, schedule: Schedule, t: float, s: float, past: tuple[float, ...]) -> Plan:
         """The numbers of the step: every stage's state as a sum of x and the stages' means."""
+        clock = clock_of(schedule)
         first, raised, plan = self._churned(schedule, t, s)
-        end = (schedule.sigma(s) / schedule.alpha(s)).item()
+        end = (clock.sigma(s) / clock.alpha(s)).item()
         if s == 0 or not end:
             return plan
         # from infinity down, steps in r would be wide however many: what is above order two would not be seen
@@ -65,18 +72,22 @@ class RungeKuttaSampler(LinearSampler):
         begin, last = (1 / raised, 1 / end) if reciprocal else (raised, end)
         places = [begin + node * (last - begin) for node in self.tableau.nodes]
         levels = [1 / place if place else math.inf for place in places] if reciprocal else places
-        times = [first, *(schedule.time_at_sigma(level) for level in levels[1:])]
+        times = [first, *(clock.time_at_sigma(level) for level in levels[1:])]
+        paces = [_pace(schedule, time, reciprocal) for time in times]
         size = schedule.sigma if reciprocal else schedule.alpha
         start = np.zeros(len(levels) + 1)  # a row of factors, of x and of each mean
         start[0] = 1 / size(first).item()
         slopes: list[np.ndarray] = []
         stages: list[np.ndarray] = []
-        for number, (level, weights) in enumerate(zip(levels, self.tableau.matrix, strict=True)):
+        for number, (level, pace, weights) in enumerate(zip(levels, paces, self.tableau.matrix, strict=True)):
             stage = _moved(start, slopes, weights, last - begin)
             stages.append(stage)
             mean = np.eye(1, len(start), number + 1)[0]
-            slopes.append(mean if reciprocal else (stage - mean) / level)
-        moved = _moved(start, slopes, self.tableau.weights, last - begin)
+            slopes.append(pace * (mean if reciprocal else (stage - mean) / level))
+        weights = self.tableau.weights
+        if isinstance(schedule, DampedSchedule):
+            weights = _exact_for_lines(schedule, times[0], s, weights, paces, reciprocal, places, last - begin)
+        moved = _moved(start, slopes, weights, last - begin)
         return plan._replace(
             end=_combination(moved * size(s).item()),
             inner=tuple(
@@ -87,20 +98,59 @@ class RungeKuttaSampler(LinearSampler):
 
     def _churned(self, schedule: Schedule, t: float, s: float) -> tuple[Tensor, float, Plan]:
         """The time and the noise level from which the step is made, and the noise that leads there."""
-        alpha, sigma = schedule.alpha(t).item(), schedule.sigma(t).item()
+        clock = clock_of(schedule)
+        alpha, sigma = clock.alpha(t).item(), clock.sigma(t).item()
         level, time = sigma / alpha if alpha else math.inf, torch.tensor(t, dtype=torch.float64)
         if not self.churn or s == 0 or not self.least <= level <= self.most or level == math.inf:
             return time, level, Plan(None)
-        end = (schedule.sigma(s) / schedule.alpha(s)).item()
-        raised = min(level * (level / end) ** self.churn, math.exp(-schedule.log_snr(1.0).item() / 2))
+        end = (clock.sigma(s) / clock.alpha(s)).item()
+        raised = min(level * (level / end) ** self.churn, math.exp(-clock.log_snr(1.0).item() / 2))
         if raised <= level:
             return time, level, Plan(None)
-        time = schedule.time_at_sigma(raised)
-        size = schedule.alpha(time).item()
-        fresh = size * self.inflation * math.sqrt(raised**2 - level**2)
+        time = clock.time_at_sigma(raised)
+        size, before = schedule.alpha(time).item(), schedule.alpha(t).item()
+        if clock is schedule:
+            fresh = size * self.inflation * math.sqrt(raised**2 - level**2)
+        else:
+            fresh = schedule.sigma(time).item() * self.inflation
+            fresh *= math.sqrt(-math.expm1(schedule.log_snr(time).item() - schedule.log_snr(t).item()))
         stretch = -math.log(level), -math.log(end)
-        noisier = Combination(size / alpha, (), (), (fresh,))
+        noisier = Combination(size / before if before else 0.0, (), (), (fresh,))
         return time, raised, Plan(None, stretches=(stretch,), raised=(time, noisier))
+
+
+def _pace(schedule: Schedule, time: Tensor, reciprocal: bool) -> float:
+    """A band's d log r, or dq, by that of its clock, in whose r or q the nodes lie; one for the clock itself."""
+    if not isinstance(schedule, DampedSchedule):
+        return 1.0
+    return (schedule.pace(time) * (schedule.log_kept(time).exp() if reciprocal else 1.0)).item()
+
+
+def _exact_for_lines(
+    schedule: DampedSchedule,
+    t: Tensor,
+    s: float,
+    weights: Sequence[float],
+    paces: Sequence[float],
+    reciprocal: bool,
+    places: Sequence[float],
+    width: float,
+) -> list[float]:
+    """A band's weights, scaled so that its own r or q moves as it does: what is straight in it is then exact.
+
+    The scale is one but for the method's own error, so that its order stays.
+    """
+    if reciprocal:
+        own = [pace for pace in paces]
+        begun = places[0] * schedule.log_kept(t).exp().item()
+        ended = (schedule.log_snr(s) / 2).exp().item()
+    else:
+        # of r' / r at the nodes, by the band's own r
+        levels = [(-schedule.log_snr(schedule.clock.time_at_sigma(place)) / 2).exp().item() for place in places]
+        own = [pace * level / place for pace, level, place in zip(paces, levels, places, strict=True)]
+        begun, ended = levels[0], (-schedule.log_snr(s) / 2).exp().item()
+    total = width * sum(weight * pace for weight, pace in zip(weights, own, strict=True))
+    return [weight * (ended - begun) / total for weight in weights]
 
 
 def _moved(start: np.ndarray, slopes: Sequence[np.ndarray], weights: Sequence[float], width: float) -> np.ndarray:

@@ -11,6 +11,7 @@ from itertools import pairwise
 import torch
 
 from unstir.core.errors import InputError
+from unstir.processes.frequency_bands import clock_of
 from unstir.processes.schedules.base import Schedule
 from unstir.samplers.family import ExponentialFamily, Sum, add, combination, prediction_at, scaled, unit
 from unstir.samplers.interpolation import level
@@ -60,9 +61,12 @@ class SingleStepSampler(ExponentialFamily):
         if here.half == -math.inf:
             return self.from_nothing(here, there)
         levels = [here]
+        # a band of frequencies has its inner states where all of them have, at its clock's times
+        clock = clock_of(schedule)
+        begin, end = (level(clock, time).half for time in (t, s))
         for stage in self.stages[:-1]:
-            half = here.half + stage.share * (there.half - here.half)
-            levels.append(level(schedule, schedule.time(2 * half).item()))
+            half = begin + stage.share * (end - begin)
+            levels.append(level(schedule, clock.time(2 * half).item()))
         levels.append(there)
         states = [unit("x", 0)]
         noise: Sum = defaultdict(float)

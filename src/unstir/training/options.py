@@ -42,6 +42,8 @@ class TrainingOptions:
       first is what sampling uses; snapshots for choosing another length afterwards), or
       ``{name: classical, halflife_samples: 500000, ramp_up: 0.05}``, or None.
     - ``weighting``, ``noise_levels``: of the catalogue; ``stratified``: spread each batch's levels evenly.
+    - ``coupling``: of the catalogue: how a bridge's sources are paired with the data, within each part of a batch
+      (so that with any but ``independent`` the weights depend on ``accumulate`` and the number of processes).
     - ``drop_condition``: probability that a sample's conditions are forgotten (classifier-free guidance).
     - ``precision``: auto, float32 or bfloat16 (autocast; weights stay float32). Auto is bfloat16 where the
       processor computes with it natively.
@@ -66,6 +68,7 @@ class TrainingOptions:
     weighting: Specification = "edm"
     noise_levels: Specification = "log-normal"
     stratified: bool = True
+    coupling: Specification = "independent"
     drop_condition: int | float = 0.1
     precision: str = "auto"
     channels_last: str | bool = "auto"
@@ -95,6 +98,12 @@ class TrainingOptions:
         _check({**vars(cls()), **given})
         return cls(**given)
 
+    @property
+    def pairs_as_drawn(self) -> bool:
+        """Whether data and sources are paired as they come, so that parts of a batch may be cut in any way."""
+        name = self.coupling if isinstance(self.coupling, str) else self.coupling["name"]
+        return name == "independent"
+
     def record(self) -> dict[str, Any]:
         """Plain values, fit for JSON."""
         return json.loads(json.dumps(vars(self)))
@@ -102,10 +111,11 @@ class TrainingOptions:
 
 def changed_options(before: Mapping[str, Any], now: TrainingOptions) -> dict[str, tuple[Any, Any]]:
     """What differs between a checkpoint's options and those given, of what the weights depend on."""
+    free = FREE_ON_RESUME if now.pairs_as_drawn else FREE_ON_RESUME - {"accumulate"}
     return {
         name: (before[name], value)
         for name, value in now.record().items()
-        if name not in FREE_ON_RESUME and name in before and before[name] != value
+        if name not in free and name in before and before[name] != value
     }
 
 
@@ -136,7 +146,7 @@ def _check(values: Mapping[str, Any]) -> None:
     for name, allowed in _CHOICES.items():
         _choice(name, values[name], allowed)
     kinds = {"learning_rate": "learning_rates", "weighting": "weightings", "noise_levels": "noise_levels"}
-    for name, kind in kinds.items():
+    for name, kind in {**kinds, "coupling": "couplings"}.items():
         _specification(name, kind, values[name])
     Plan.of(values["ema"])
     if not isinstance(values["trackers"], list | tuple):

@@ -13,8 +13,11 @@ from unstir.core.catalogue import build
 from unstir.core.errors import InputError, NonFiniteError
 from unstir.core.seeds import Seeds
 from unstir.denoisers.base import Denoiser
+from unstir.denoisers.learned.base import LearnedDenoiser
+from unstir.processes.bridge import BridgeProcess
 from unstir.training.addresses import Addresses, shares
 from unstir.training.averages import Averages
+from unstir.training.couplings import Coupling
 from unstir.training.data import Data
 from unstir.training.optimizer import Optimizer
 from unstir.training.options import TrainingOptions
@@ -52,6 +55,7 @@ class Session:
         self.shares = shares(options.batch, options.accumulate, group.rank, group.size)
         self.levels = build("noise_levels", options.noise_levels, schedule=denoiser.process.schedule)
         self.weighting = _weighting(options, denoiser)
+        self.coupling = _coupling(options, denoiser)
         self.plan = Plan.of(options.ema)
         axes = 1 if isinstance(data.shape, Mapping) else len(data.shape)
         self.settings = Settings(options, group.device, axes)
@@ -103,12 +107,16 @@ class Session:
         """The loss of each sample of a part, before its weight; shape (batch,)."""
         x0, condition = self.settings.place(part.x0), self.settings.place(part.condition)
         mask = condition.get("mask")
-        xt = self.denoiser.process.noise(x0, t.to(self.group.device), part.seeds.at("noise"), mask)
+        times: Any = t.to(self.group.device)
+        if isinstance(self.denoiser, LearnedDenoiser):
+            times = self.denoiser.training_times(times, part.seeds.at("times"))
+        told = {"source": condition.pop("source")} if self.coupling and "source" in condition else {}
+        xt = self.denoiser.process.noise(x0, times, part.seeds.at("noise"), mask, **told)
         drop = None
         if self.options.drop_condition > 0 and set(condition) - _NEVER_DROPPED:
             drop = (part.seeds.at("drop").uniform() < self.options.drop_condition).to(self.group.device)
         with self.settings.autocast():
-            posterior = self.module(xt, t, drop, **condition)
+            posterior = self.module(xt, times, drop, **condition)
         return posterior.loss(x0, mask)
 
     def _check(self, step: int, losses: Tensor, log_snr: Tensor, norm: Tensor) -> None:
@@ -144,7 +152,7 @@ class Session:
         def read(step: int, share: range) -> Part:
             seeds = self.addresses.seeds(step, share)
             x0, condition = self.data.batch(self.addresses.rows(step, share), seeds.at("augment"))
-            return Part(x0, condition, seeds)
+            return Part(x0, self._paired(x0, condition, seeds), seeds)
 
         places = ((step, share) for step in range(first, self.options.steps) for share in self.shares)
         if self.group.device.type == "cpu":
@@ -152,6 +160,17 @@ class Session:
             return
         with ThreadPoolExecutor(1) as reader:
             yield _ahead(reader, read, places)
+
+    def _paired(self, x0: Any, condition: dict[str, Tensor], seeds: Seeds) -> dict[str, Tensor]:
+        """The conditions with the source that the coupling gives each row; for a bridge."""
+        if self.coupling is None:
+            return condition
+        process = self.denoiser.process
+        source = condition.get("source")
+        if source is None:
+            source = process.normal_source(x0.shape[1:], seeds, x0.dtype)
+        chosen = self.coupling(x0, source, condition, seeds.at("coupling"))
+        return {**condition, "source": source[chosen]}
 
     @contextmanager
     def averaged(self) -> Iterator[Denoiser]:
@@ -199,3 +218,17 @@ def _weighting(options: TrainingOptions, denoiser: Denoiser) -> Callable[[Tensor
     says_own = not isinstance(options.weighting, str) and "sigma_data" in options.weighting
     given = {} if says_own else {"sigma_data": getattr(denoiser, "sigma_data", 1.0)}
     return build("weightings", options.weighting, **given)
+
+
+def _coupling(options: TrainingOptions, denoiser: Denoiser) -> Coupling | None:
+    """The coupling of a bridge's training, told the process's motion unless the options say another."""
+    process = denoiser.process
+    if not isinstance(process, BridgeProcess):
+        if options.pairs_as_drawn:
+            return None
+        raise InputError(
+            "training.coupling pairs data with the sources of a bridge; what it teaches is a flow and no score of "
+            f"{type(process).__name__}: take process: {{name: bridge, source: normal}}, or coupling: independent"
+        )
+    says_own = not isinstance(options.coupling, str) and "sigma" in options.coupling
+    return build("couplings", options.coupling, **({} if says_own else {"sigma": process.sigma}))

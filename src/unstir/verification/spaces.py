@@ -178,7 +178,7 @@ def same_moments(quantity: str, first: np.ndarray, second: np.ndarray) -> Measur
     away = np.abs(first.mean(0) - second.mean(0))
     # what hardly varies is compared as it stands: rounding must not look like a difference
     distances = np.where(away > 1e-12 * np.abs(first).max(0), away / np.maximum(error, 1e-300), 0.0)
-    chance = min(1.0, 2 * len(distances) * float(stats.norm.sf(distances.max())))
+    chance = float(np.minimum(1.0, 2 * len(distances) * stats.norm.sf(distances.max())))
     return probable(quantity, chance, f"{distances.max():.1f} standard errors at most, of {len(distances)} moments")
 
 

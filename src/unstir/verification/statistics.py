@@ -61,8 +61,9 @@ def order_of(
 
 
 def probable(quantity: str, probability: float, note: str = "", plot: Plot | None = None) -> Measured:
-    """A p-value that is uniform, or larger, for something correct."""
-    return Measured(quantity, float(probability), FALSE_ALARM, 1.0, None, FALSE_ALARM, plot, note)
+    """A p-value that is uniform, or larger, for something correct; what is not a number has no chance."""
+    probability = 0.0 if math.isnan(probability) else float(probability)
+    return Measured(quantity, probability, FALSE_ALARM, 1.0, None, FALSE_ALARM, plot, note)
 
 
 def mean_is(quantity: str, values: Any, expected: Any, deviation: Any = None) -> Measured:
@@ -78,7 +79,7 @@ def mean_is(quantity: str, values: Any, expected: Any, deviation: Any = None) ->
     worst = float(distances.max())
     tail = stats.norm if deviation is not None else stats.t(len(values) - 1)
     note = f"{worst:.1f} standard errors at most, {len(values)} draws"
-    return probable(quantity, min(1.0, 2 * distances.size * float(tail.sf(worst))), note)
+    return probable(quantity, float(np.minimum(1.0, 2 * distances.size * tail.sf(worst))), note)
 
 
 def distribution_is(quantity: str, values: Any, cdf: Callable[[Any], Any], plot: Plot | None = None) -> Measured:
@@ -102,7 +103,7 @@ def same_law(quantity: str, first: Any, second: Any, seed: int = 0, projections:
     tests = [stats.ks_2samp(first @ direction, second @ direction, method="asymp") for direction in directions]
     smallest = min(test.pvalue for test in tests)
     note = f"distance {max(test.statistic for test in tests):.4f} at most, {len(first)} and {len(second)} draws"
-    return probable(quantity, min(1.0, smallest * len(tests)), note)
+    return probable(quantity, float(np.minimum(1.0, smallest * len(tests))), note)
 
 
 def counts_are(quantity: str, counts: Any, probabilities: Any) -> Measured:
@@ -136,5 +137,5 @@ def uniform_are(quantity: str, probabilities: Any, plot: Plot | None = None) -> 
     count = len(ordered)
     odd = 2 * np.arange(1, count + 1) - 1
     statistic = -count - float(np.mean(odd * (np.log(ordered) + np.log1p(-ordered[::-1]))))
-    chance = min(1.0, math.sqrt(3) * float(special.erfc(math.sqrt(max(statistic, 0.0)))))
+    chance = float(np.minimum(1.0, math.sqrt(3) * special.erfc(np.sqrt(np.maximum(statistic, 0.0)))))
     return probable(quantity, chance, f"statistic {statistic:.2f}, {count} numbers", plot)

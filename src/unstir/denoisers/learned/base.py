@@ -1,5 +1,6 @@
 """What all denoisers share that are made of a network."""
 
+import inspect
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from unstir.core.errors import InputError, unknown
 from unstir.core.seeds import Seeds
-from unstir.core.state import batch_size
+from unstir.core.state import batch_size, tensors_of
 from unstir.denoisers.base import Denoiser
 from unstir.denoisers.posteriors import Posterior
 from unstir.processes.base import Process
@@ -37,6 +38,18 @@ class LearnedDenoiser(Denoiser):
         self.process = process
         self.layout = layout
 
+    @classmethod
+    def options_for(cls, process: Any, given: Mapping[str, Any], state: Any) -> dict[str, Any]:
+        """The ``given`` options with all defaults written out, and with what clean data (a ``state``) has to tell.
+
+        Raises InputError for an option that is not known.
+        """
+        parameters = inspect.signature(cls).parameters
+        defaults = {name: each.default for name, each in parameters.items() if name not in ("network", "process")}
+        if wrong := [name for name in given if name not in defaults]:
+            raise unknown("option of the denoiser", wrong[0], defaults)
+        return {**defaults, **given}
+
     @property
     @abstractmethod
     def numbers(self) -> int:
@@ -56,6 +69,10 @@ class LearnedDenoiser(Denoiser):
         In a joint belief the parts' losses are added up after that.
         """
         return torch.ones_like(t)
+
+    def training_times(self, t: Tensor, seeds: Seeds) -> Any:
+        """The times that training meets where the levels drawn are those at ``t``: these, unless parts go apart."""
+        return t
 
     def network_size(self, shape: Any) -> tuple[tuple[int, ...], int]:
         """For samples of this shape: the network's ``shape``, and its ``outputs`` for each number that goes in."""
@@ -77,7 +94,7 @@ class LearnedDenoiser(Denoiser):
         elements = self.features(xt, t).shape[:-1]
         return self.read(output.reshape(*elements, self.numbers), xt, t, mask)
 
-    def forward(self, xt: Any, t: Tensor, drop: Tensor | None = None, **condition: Tensor) -> Posterior:
+    def forward(self, xt: Any, t: Any, drop: Tensor | None = None, **condition: Tensor) -> Posterior:
         """The belief at this state and time."""
         if self.network is None:
             raise InputError(f"this {type(self).__name__} is a part of a joint one; it has no network of its own")
@@ -91,10 +108,9 @@ class LearnedDenoiser(Denoiser):
             )
         return self.believe(output[..., :width], xt, t, condition.get("mask"))
 
-    def told(self, xt: Any, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def told(self, xt: Any, t: Any) -> tuple[Tensor, Tensor, Any]:
         """What the network is called with, features and noise level; and the times, float64 (batch,)."""
-        count = batch_size(xt)
-        device = next(iter(xt.values())).device if isinstance(xt, Mapping) else xt.device
+        count, device = batch_size(xt), tensors_of(xt)[0].device
         t = torch.as_tensor(t, dtype=torch.float64, device=device).expand(count)
         told = self.inputs(xt, t)
         return told, noise_level(self.process, t).to(told.dtype), t

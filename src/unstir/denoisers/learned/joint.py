@@ -7,12 +7,17 @@ import torch
 from torch import Tensor, nn
 
 from unstir.core.catalogue import find
-from unstir.core.errors import InputError
+from unstir.core.errors import InputError, unknown
+from unstir.core.seeds import Seeds
+from unstir.core.state import batch_size, tensors_of
 from unstir.denoisers.joint import JointPosterior
-from unstir.denoisers.learned.base import LAYOUTS, LearnedDenoiser
-from unstir.processes.joint import JointProcess
+from unstir.denoisers.learned.base import LearnedDenoiser, noise_level
+from unstir.processes.joint import JointProcess, Times, time_of
 
 __all__ = ["JointDenoiser"]
+
+TIMES = ("together", "apart")
+_SHARES = (0.5, 0.75)  # of the samples: a common time below the first, a part that is known below the second
 
 
 class JointDenoiser(LearnedDenoiser):
@@ -22,7 +27,12 @@ class JointDenoiser(LearnedDenoiser):
     ``parts`` holds options of single parts' beliefs, by their names. The loss is the sum of the parts' losses, each
     brought to the scale of one (``loss_weight``) and multiplied with its ``weights`` if some are given.
 
-    Reference: Campbell et al., Generative flows on discrete state-spaces (2024), section 4.
+    With ``times`` = ``apart`` it is taught pairs of noise levels too, and told each part's own beside the features, so
+    that any parts may be known while the others are drawn (``guidance.given_parts``): half of the samples have one
+    common time, a quarter one part that is known, a quarter a time for each part.
+
+    Reference: Campbell et al., Generative flows on discrete state-spaces (2024), section 4; Bao et al., One transformer
+    fits all distributions in multi-modal diffusion at scale (2023), for times of one's own.
     """
 
     process: JointProcess
@@ -34,11 +44,15 @@ class JointDenoiser(LearnedDenoiser):
         layout: str = "vector",
         parts: Mapping[str, Mapping[str, Any]] | None = None,
         weights: Mapping[str, float] | None = None,
+        times: str = "together",
     ) -> None:
         super().__init__(network, process, layout)
+        if times not in TIMES:
+            raise unknown("way of a joint belief's times", times, TIMES)
         for what, given in (("options", parts or {}), ("weights", weights or {})):
             if astray := sorted(set(given) - set(process.parts)):
                 raise InputError(f"{what} for {astray}; the parts are {sorted(process.parts)}")
+        self.times = times
         self.weights = dict(weights or {})
         self.parts = nn.ModuleDict(
             {
@@ -48,35 +62,82 @@ class JointDenoiser(LearnedDenoiser):
                 for name, part in process.parts.items()
             }
         )
-        assert layout in LAYOUTS
+
+    @classmethod
+    def options_for(cls, process: Any, given: Mapping[str, Any], state: Any) -> dict[str, Any]:
+        options = super().options_for(process, given, state)
+        own = options["parts"] or {}
+        if astray := [name for name in own if name not in process.parts]:
+            raise unknown("part of the joint process", astray[0], process.parts)
+        options["parts"] = {
+            name: find("learned", part.learned)
+            .load()
+            .options_for(part, {"layout": options["layout"], **own.get(name, {})}, state[name])
+            for name, part in process.parts.items()
+        }
+        return options
 
     @property
     def numbers(self) -> int:
         """Has no meaning here: each part has its own."""
         raise InputError("a joint belief has numbers for each part")
 
-    def inputs(self, xt: Any, t: Tensor) -> Tensor:
-        """All parts' features side by side, in the precision of the first part that is not made of tokens."""
-        told = [part.inputs(xt[name], t) for name, part in self._parts()]
+    def training_times(self, t: Tensor, seeds: Seeds) -> Times:
+        """The common time, or for some samples times of the parts' own."""
+        if self.times == "together":
+            return t
+        names = list(self.process.parts)
+        clock = self.process.clock or names[0]
+        way = seeds.at("way").uniform().to(t)
+        known = seeds.at("known").integers(0, len(names), ()).to(t.device)
+        found = {}
+        for number, name in enumerate(names):
+            own = t if name == clock else seeds.at("time", name).uniform().to(t)
+            at_once = torch.where(known == number, 0.0, t)
+            found[name] = torch.where(way < _SHARES[0], t, torch.where(way < _SHARES[1], at_once, own))
+        return found
+
+    def told(self, xt: Any, t: Times) -> tuple[Tensor, Tensor, Any]:
+        """Features, the clock's noise level, and the times, float64 (batch,) for each part."""
+        count, device = batch_size(xt), tensors_of(xt)[0].device
+        times = {
+            name: torch.as_tensor(time_of(t, name), dtype=torch.float64, device=device).expand(count)
+            for name in self.process.parts
+        }
+        if self.times == "together" and isinstance(t, Mapping):
+            raise InputError("this belief was taught one common time; train with denoiser.times=apart for others")
+        told = self.inputs(xt, times)
+        clock = self.process.clock or next(iter(times))
+        return told, noise_level(self.process, times[clock]).to(told.dtype), times
+
+    def inputs(self, xt: Any, t: Times) -> Tensor:
+        """All parts' features side by side, and their noise levels where these go apart."""
+        told = [part.inputs(xt[name], time_of(t, name)) for name, part in self._parts()]
         dtype = next((part.dtype for part in told if part.dtype != torch.float32), torch.float32)
+        if self.times == "apart":
+            like = told[0]
+            levels = [
+                noise_level(part.process, torch.as_tensor(time_of(t, name)).to(like.device))
+                for name, part in self._parts()
+            ]
+            stacked = torch.stack([level.expand(len(like)) for level in levels], -1)
+            told.append(stacked if like.ndim == 2 else stacked[:, None].expand(-1, like.shape[1], -1))
         return torch.cat([part.to(dtype) for part in told], -1)
 
     def width_out(self, xt: Any) -> int:
         """The sum of what all parts read."""
         return sum(part.width_out(xt[name]) for name, part in self._parts())
 
-    def believe(self, output: Tensor, xt: Any, t: Tensor, mask: Tensor | None) -> JointPosterior:
+    def believe(self, output: Tensor, xt: Any, t: Times, mask: Tensor | None) -> JointPosterior:
         """The beliefs of all parts, each from its own stretch of the output."""
         widths = [part.width_out(xt[name]) for name, part in self._parts()]
-        beliefs = {
-            name: part.believe(numbers, xt[name], t, mask)
-            for (name, part), numbers in zip(self._parts(), output.split(widths, -1), strict=True)
-        }
-        return JointPosterior(
-            beliefs, {name: self.weights.get(name, 1.0) * part.loss_weight(t) for name, part in self._parts()}
-        )
+        beliefs, weights = {}, {}
+        for (name, part), numbers in zip(self._parts(), output.split(widths, -1), strict=True):
+            beliefs[name] = part.believe(numbers, xt[name], time_of(t, name), mask)
+            weights[name] = self.weights.get(name, 1.0) * part.loss_weight(time_of(t, name))
+        return JointPosterior(beliefs, weights)
 
-    def read(self, numbers: Tensor, xt: Any, t: Tensor, mask: Tensor | None) -> JointPosterior:
+    def read(self, numbers: Tensor, xt: Any, t: Times, mask: Tensor | None) -> JointPosterior:
         """The same as ``believe``: there are no elements of a kind to read one by one."""
         return self.believe(numbers, xt, t, mask)
 

@@ -1,5 +1,6 @@
 r"""A network's belief about vectors, pictures and everything else that Gaussian noise is added to."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from unstir.core.state import apply_mask, expand
 from unstir.denoisers.learned.base import LearnedDenoiser
 from unstir.denoisers.posteriors import LearnedGaussianPosterior, PointPosterior
 from unstir.denoisers.variances import linear_variance
-from unstir.processes.gaussian import GaussianProcess
+from unstir.processes.base import Process
 
 __all__ = ["NetworkDenoiser"]
 
@@ -21,7 +22,7 @@ _WIDEST = 10.0  # a learned variance lies within e^-10 and e^10 of the linear on
 
 
 class NetworkDenoiser(LearnedDenoiser):
-    r"""A network with its preconditioning, for data under Gaussian noise: :math:`E[x_0|x_t] = a\,x_t + b\,F(c\,x_t, n_t)`.
+    r"""A network with its preconditioning, under Gaussian noise: :math:`E[x_0|x_t] = a\,x_t + b\,F(c\,x_t, n_t)`.
 
     a and b come from the parameterisation (see ``parameterisations.py``);
     :math:`c = (\alpha^2\sigma_d^2+\sigma^2)^{-1/2}` gives the input unit variance, and
@@ -44,7 +45,7 @@ class NetworkDenoiser(LearnedDenoiser):
     def __init__(
         self,
         network: nn.Module | None,
-        process: GaussianProcess,
+        process: Process,
         parameterisation: str = "edm",
         sigma_data: float = 1.0,
         variance: str = "none",
@@ -60,6 +61,12 @@ class NetworkDenoiser(LearnedDenoiser):
         self.sigma_data = float(sigma_data)
         self.variance = variance
         self._coefficients = find("parameterisations", parameterisation).load()
+
+    @classmethod
+    def options_for(cls, process: Any, given: Mapping[str, Any], state: Any) -> dict[str, Any]:
+        options = super().options_for(process, given, state)
+        options["sigma_data"] = given.get("sigma_data") or deviation_of(state)
+        return options
 
     @property
     def numbers(self) -> int:
@@ -124,6 +131,14 @@ class NetworkDenoiser(LearnedDenoiser):
         linear = expand(linear_variance(schedule.log_snr(t), self.sigma_data), xt).clamp(min=smallest)
         variance = linear * (_WIDEST * (told / _WIDEST).tanh()).exp()
         return LearnedGaussianPosterior(mean, variance, linear)
+
+
+def deviation_of(x0: Tensor) -> float:
+    """The standard deviation over all elements of clean data; four digits. InputError if all of them are the same."""
+    deviation = x0.double().std(correction=0).item()
+    if deviation == 0:
+        raise InputError("all values of the data are the same; there is nothing to learn")
+    return float(f"{deviation:.4g}")
 
 
 def _halves(output: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -34,7 +34,7 @@ def belief_draws_what_it_says(denoiser: LearnedDenoiser, effort: Effort) -> Iter
 
 @claim("learned")
 def belief_is_finite_at_the_ends_of_time(denoiser: LearnedDenoiser, effort: Effort) -> Iterator[Measured]:
-    """Loss, its gradient and draws are finite from no noise to nothing but noise, in float32; draws lie in the space."""
+    """Loss, gradient and draws are finite from no noise to nothing but noise, in float32; draws lie in the space."""
     lost = astray = 0
     for t in (0.0, 1e-6, 0.5, 1.0):
         xt, seeds = _states(denoiser, 200, t, effort, torch.float32)

@@ -48,8 +48,9 @@ def recipe_parts(recipe: Mapping[str, Any], effort: Effort) -> Iterator[Measured
     training, sampling = resolved.training, resolved.sampling
     named: list[tuple[str, Any]] = [
         ("domains", resolved.domain),
-        ("processes", resolved.process),
-        ("schedules", resolved.process["schedule"]),
+        # what a recipe leaves out, its field proposes once it has seen the data
+        *([("processes", resolved.process)] if resolved.process else []),
+        *([("schedules", resolved.process["schedule"])] if "schedule" in (resolved.process or {}) else []),
         ("samplers", sampling.sampler),
         ("grids", sampling.grid),
         ("learning_rates", training.learning_rate),

@@ -1,0 +1,117 @@
+"""What guides share: the strength at a noise level, and beliefs taken apart and moved."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from unstir.core.errors import InputError, suggest
+from unstir.core.state import expand
+from unstir.denoisers.base import Denoiser
+from unstir.denoisers.joint import JointPosterior, MixedPosterior
+from unstir.denoisers.posteriors import GaussianPosterior, PointPosterior, Posterior
+
+Strength: TypeAlias = float | int | Mapping[str, float | int] | Callable[[Tensor], Tensor]
+"""A number; one for each part of a joint state, zero for those not named; or a function of the log-SNR."""
+
+
+class Guide(Denoiser):
+    """A denoiser whose belief is another's, steered.
+
+    ``strength`` holds where the noise level sigma/alpha lies in (``sigma_min``, ``sigma_max``] and is zero elsewhere;
+    the parts of a joint state go by the noise levels of their own. At strength zero the belief is the other's.
+
+    Raises InputError for a strength that is not finite, parts that are not there, and an empty interval.
+
+    Reference: Kynkäänniemi et al., Applying guidance in a limited interval improves sample and distribution quality in
+    diffusion models (2024), eq. 5, for the interval.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        strength: Strength = 1.0,
+        sigma_min: float | int = 0.0,
+        sigma_max: float | int | None = None,
+    ) -> None:
+        super().__init__()
+        self.denoiser, self.process = denoiser, denoiser.process
+        self.strength = strength
+        self.interval = (float(sigma_min), math.inf if sigma_max is None else float(sigma_max))
+        if not 0 <= self.interval[0] < self.interval[1]:
+            raise InputError(f"guidance needs 0 <= sigma_min < sigma_max; seen {sigma_min} and {sigma_max}")
+        numbers = list(strength.values()) if isinstance(strength, Mapping) else [strength]
+        if not callable(strength) and not all(
+            isinstance(number, float | int) and math.isfinite(number) for number in numbers
+        ):
+            raise InputError(f"the strength of guidance is a finite number (or a function of log-SNR); seen {strength}")
+        if isinstance(strength, Mapping):
+            parts = getattr(self.process, "parts", {})
+            if astray := sorted(set(strength) - set(parts)):
+                raise InputError(f"a strength is told for {astray[0]!r}, which is no part; {suggest(astray[0], parts)}")
+
+    @property
+    def mask(self) -> Tensor | None:
+        """The other's bound mask."""
+        return self.denoiser.mask
+
+    def strengths(self, t: Tensor | float, drop: Tensor | None = None) -> Any:
+        """The strength at the times, float64 of shape () or (batch,); of a joint process by the names of its parts.
+
+        Zero for samples that ``drop`` their conditions, if it is given.
+        """
+        return self._strengths(self.process, torch.as_tensor(t, dtype=torch.float64), drop, None)
+
+    def _strengths(self, process: Any, t: Tensor, drop: Tensor | None, own: float | int | None) -> Any:
+        if hasattr(process, "parts"):
+            told = self.strength if own is None and isinstance(self.strength, Mapping) else None
+            return {
+                name: self._strengths(part, t, drop, own if told is None else float(told.get(name, 0.0)))
+                for name, part in process.parts.items()
+            }
+        level = process.schedule.log_snr(t)
+        value = self.strength(level) if callable(self.strength) and own is None else None
+        if value is None:
+            value = torch.full_like(level, self.strength if own is None else own)  # type: ignore[arg-type]
+        sigma = (-level / 2).exp()
+        inside = (sigma > self.interval[0]) & (sigma <= self.interval[1])
+        value = torch.where(inside, value, 0.0).double()
+        return value if drop is None else torch.where(drop.to(value.device), 0.0, value)
+
+
+def idle(strengths: Any) -> bool:
+    """Whether all strengths are zero."""
+    if isinstance(strengths, Mapping):
+        return all(idle(part) for part in strengths.values())
+    return not bool(strengths.any())
+
+
+def part_of(posterior: Posterior, name: str) -> Posterior:
+    """What a joint belief says of one part by itself."""
+    if isinstance(posterior, JointPosterior):
+        return posterior.parts[name]
+    if isinstance(posterior, MixedPosterior):
+        return MixedPosterior(posterior.log_weights, [part_of(member, name) for member in posterior.members])
+    raise InputError(f"a belief about several parts is needed here; seen {type(posterior).__name__}")
+
+
+def with_mean(posterior: Posterior, mean: Tensor) -> Posterior:
+    """The belief moved to another mean: its width is kept if it has one of its own, else it is a point."""
+    if isinstance(posterior, PointPosterior | GaussianPosterior):
+        return replace(posterior, mean=mean)
+    return PointPosterior(mean)
+
+
+def times(values: Tensor, tensor: Tensor) -> Tensor:
+    """Per-sample float64 values times a tensor, in the tensor's dtype."""
+    return expand(values, tensor) * tensor
+
+
+def refuse(guide: str, process: Any, served: str) -> InputError:
+    """For a space that a guide cannot serve."""
+    return InputError(
+        f"{guide} does not know the space {process.space!r} of {type(process).__name__}; it serves {served}"
+    )
