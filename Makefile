@@ -54,6 +54,7 @@ bench: .venv-bench/.stamp
 	$(BENCH)/python -m benchmarks.sampler_accuracy
 	$(BENCH)/python -m benchmarks.step_overhead
 	$(BENCH)/python -m benchmarks.log_density
+	$(BENCH)/python -m benchmarks.token_samplers
 
 clean:
 	rm -rf dist docs/_build docs/jupyter_execute .pytest_cache .ruff_cache .import_linter_cache .hypothesis

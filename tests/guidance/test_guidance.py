@@ -17,7 +17,7 @@ from unstir.denoisers.posteriors import LearnedGaussianPosterior, PointPosterior
 from unstir.exact.atoms import AtomsDenoiser
 from unstir.exact.categorical import TokenProductDenoiser
 from unstir.exact.joint import JointMixtureDenoiser
-from unstir.guidance.base import part_of, with_mean
+from unstir.guidance.base import with_mean
 from unstir.guidance.classifier import ClassifierGuidance
 from unstir.guidance.classifier_free import ClassifierFreeGuidance, pushed
 from unstir.guidance.reweighted import ReweightedPosterior
@@ -148,8 +148,6 @@ def test_spaces_and_likelihoods_that_cannot_serve_are_refused():
     two = ClassifierGuidance(TOKENS, lambda xt, t, a, b: a + b, told=("a", "b"))
     with pytest.raises(InputError, match=r"told \['a', 'b'\] together; seen only \['a'\]"):
         two(torch.zeros(1, 2, dtype=torch.int64), T, a=torch.zeros(1))
-    with pytest.raises(InputError, match="a belief about several parts is needed"):
-        part_of(tokens([0.5, 0.5]), "kind")
 
 
 def test_a_condition_that_is_not_told_steers_nothing():
@@ -222,7 +220,7 @@ def test_the_catalogue_makes_guides():
 
 def test_joint_beliefs_come_apart_and_points_move():
     joint = JointPosterior({"a": PointPosterior(torch.zeros(1, 2)), "b": tokens([0.5, 0.5])})
-    assert part_of(joint, "b") is joint.parts["b"]
+    assert joint.part("b") is joint.parts["b"]
     assert with_mean(tokens([0.5, 0.5]), torch.ones(1)).mean.item() == 1
 
 

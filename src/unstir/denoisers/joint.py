@@ -10,7 +10,6 @@ from torch import Tensor
 from unstir.core.choices import choose
 from unstir.core.seeds import Seeds
 from unstir.core.state import map_state
-from unstir.denoisers.circular import CircularPosterior
 from unstir.denoisers.posteriors import Posterior
 
 
@@ -84,11 +83,11 @@ class MixedPosterior(Posterior):
 
 
 def mixed_mean(weights: Tensor, members: Sequence[Any]) -> Any:
-    """The mean of a mixture with the weights (batch, k): means are averaged, on the circle their first moments."""
+    """The mean of a mixture with the weights (batch, k): means are averaged, on curved spaces their first moments."""
     first = members[0]
     if isinstance(first, JointPosterior):
         return {name: mixed_mean(weights, [member.parts[name] for member in members]) for name in first.parts}
-    if isinstance(first, CircularPosterior):
+    if hasattr(first, "direction"):
         return first.direction(_average(weights, [member.moment for member in members]))
     return map_state(lambda *means: _average(weights, means).to(means[0].dtype), *(member.mean for member in members))
 

@@ -11,7 +11,6 @@ from torch import Tensor
 from unstir.core.errors import InputError, suggest
 from unstir.core.state import expand
 from unstir.denoisers.base import Denoiser
-from unstir.denoisers.joint import JointPosterior, MixedPosterior
 from unstir.denoisers.posteriors import GaussianPosterior, PointPosterior, Posterior
 
 Strength: TypeAlias = float | int | Mapping[str, float | int] | Callable[[Tensor], Tensor]
@@ -87,15 +86,6 @@ def idle(strengths: Any) -> bool:
     if isinstance(strengths, Mapping):
         return all(idle(part) for part in strengths.values())
     return not bool(strengths.any())
-
-
-def part_of(posterior: Posterior, name: str) -> Posterior:
-    """What a joint belief says of one part by itself."""
-    if isinstance(posterior, JointPosterior):
-        return posterior.parts[name]
-    if isinstance(posterior, MixedPosterior):
-        return MixedPosterior(posterior.log_weights, [part_of(member, name) for member in posterior.members])
-    raise InputError(f"a belief about several parts is needed here; seen {type(posterior).__name__}")
 
 
 def with_mean(posterior: Posterior, mean: Tensor) -> Posterior:

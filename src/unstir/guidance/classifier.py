@@ -13,7 +13,7 @@ from unstir.denoisers.base import Denoiser
 from unstir.denoisers.discrete import CategoricalPosterior, belief_of_ratios, log_marginals, log_ratios
 from unstir.denoisers.joint import JointPosterior
 from unstir.denoisers.posteriors import Posterior
-from unstir.guidance.base import Guide, Strength, idle, part_of, refuse, times, with_mean
+from unstir.guidance.base import Guide, Strength, idle, refuse, times, with_mean
 from unstir.processes.gaussian import GaussianProcess
 
 __all__ = ["ClassifierGuidance"]
@@ -84,7 +84,7 @@ class ClassifierGuidance(Guide):
     def _steered(
         self,
         process: Any,
-        belief: Posterior,
+        belief: Any,
         xt: Any,
         t: Tensor,
         strength: Any,
@@ -100,7 +100,7 @@ class ClassifierGuidance(Guide):
                 def within(state: Any, rows: Tensor, name: str = name) -> Tensor:
                     return likelihood({**take(xt, rows), name: state}, rows)
 
-                found[name] = self._steered(part, part_of(belief, name), xt[name], t, strength[name], within, mask)
+                found[name] = self._steered(part, belief.part(name), xt[name], t, strength[name], within, mask)
             return JointPosterior(found)
         if process.space == "tokens":
             logs = log_marginals(belief, process.classes)

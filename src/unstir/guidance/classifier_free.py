@@ -13,7 +13,7 @@ from unstir.denoisers.base import Denoiser
 from unstir.denoisers.discrete import CategoricalPosterior, log_marginals
 from unstir.denoisers.joint import JointPosterior
 from unstir.denoisers.posteriors import GaussianPosterior, PointPosterior, Posterior
-from unstir.guidance.base import Guide, Strength, idle, part_of, times, with_mean
+from unstir.guidance.base import Guide, Strength, idle, times, with_mean
 from unstir.guidance.reweighted import ReweightedPosterior
 
 __all__ = ["ClassifierFreeGuidance"]
@@ -65,14 +65,14 @@ class ClassifierFreeGuidance(Guide):
         return pushed(self.process, conditional, self.denoiser(xt, t, everyone, **condition), strengths)
 
 
-def pushed(process: Any, conditional: Posterior, unconditional: Posterior, strength: Any) -> Posterior:
+def pushed(process: Any, conditional: Any, unconditional: Any, strength: Any) -> Posterior:
     """The belief beyond ``conditional`` as seen from ``unconditional``; strengths by name for a joint process."""
     if idle(strength):
         return conditional
     if hasattr(process, "parts"):
         return JointPosterior(
             {
-                name: pushed(part, part_of(conditional, name), part_of(unconditional, name), strength[name])
+                name: pushed(part, conditional.part(name), unconditional.part(name), strength[name])
                 for name, part in process.parts.items()
             }
         )

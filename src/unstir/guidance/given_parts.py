@@ -39,6 +39,11 @@ class GivenParts(Denoiser):
         self.known = dict(known)
         self.process = JointProcess(rest, joint.clock if joint.clock in rest else None)
 
+    @classmethod
+    def examples(cls) -> Mapping[str, type["GivenParts"]]:
+        """The class itself: the claims build guides around laws of theirs."""
+        return {"around exact laws": cls}
+
     def forward(self, xt: Any, t: Tensor, drop: Tensor | None = None, **condition: Tensor) -> Any:
         """The belief about the remaining parts."""
         count, device = batch_size(xt), next(iter(xt.values())).device

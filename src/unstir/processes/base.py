@@ -31,6 +31,9 @@ class Process(ABC):
     learned: ClassVar[str]
     """The entry of the catalogue's kind ``learned`` that makes a network's output a belief about such data."""
 
+    grid: ClassVar[str] = "karras"
+    """The spacing of a sampler's times where none is named."""
+
     if TYPE_CHECKING:  # a field of most, a property of some
 
         @property

@@ -54,6 +54,7 @@ class BridgeProcess(Process):
     sigma: float = 0.0
     source: str = "data"
     learned = "network"
+    grid = "uniform"
 
     def __post_init__(self) -> None:
         if self.source not in SOURCES:

@@ -50,6 +50,7 @@ class CategoricalProcess(Process):
     rates: Any = field(default="uniform")
     space = "tokens"
     learned = "tokens"
+    grid = "uniform"
 
     def __post_init__(self) -> None:
         if self.classes < 1 or (self.classes == 1 and not self.absorbing):

@@ -18,7 +18,7 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -57,7 +57,10 @@ class Lattice:
         """The same, its tensors on another device."""
         if self.cell.device == device:
             return self
-        return Lattice(*(part.to(device) if isinstance(part, Tensor) else part for part in vars(self).values()))
+        moved: dict[str, Any] = {
+            name: part.to(device) if isinstance(part, Tensor) else part for name, part in vars(self).items()
+        }
+        return Lattice(**moved)
 
     def shortest(self, fractional: Tensor) -> Tensor:
         """Differences (..., d) of fractional coordinates in those of the reduced basis, each in [-1/2, 1/2]."""

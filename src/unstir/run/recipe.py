@@ -174,8 +174,8 @@ def _override(values: dict[str, Any], override: str) -> None:
             # a part given by its bare name, or a section that the recipe leaves to its defaults
             place[parent] = {"name": place[parent]} if isinstance(place.get(parent), str) else {}
         place = place[parent]
-    if last == "name" and parents and place.get("name") != value:
-        place.clear()  # the old part's options are not the new one's
+    if last == "name" and parents and parents[0] != "data" and place.get("name") != value:
+        place.clear()  # the old part's options are not the new one's; data merely bears its name
     place[last] = value
 
 

@@ -162,7 +162,7 @@ def sample(
     a few samples cost as much as a batch; ``batch`` = 1 is the cheapest for a single one.
 
     ``grid`` is a grid's name with its options, or falling times that end at 0; by default the sampler's own times
-    (``steps`` is then theirs) or ``karras``, ``uniform`` for a bridge. ``condition`` has one row a sample. ``start``,
+    (``steps`` is then theirs) or the process's. ``condition`` has one row a sample. ``start``,
     one row a sample too, is the state at the first time, in place of the prior's noise: a bridge's source. ``path`` is
     where a stochastic sampler's noise comes from, if not from each step's own address. ``callback(state, t, s)`` sees
     every batch after every step, ``progress(n)`` is told of every n samples that are done. Memory stays that of a batch
@@ -190,8 +190,7 @@ def sample(
     own = sampler.own_times(denoiser.process.schedule) if grid is None else None
     process = denoiser.process
     bridge = process if isinstance(process, BridgeProcess) else None
-    usual = "karras" if bridge is None else "uniform"
-    times = time_grid(denoiser.process, usual if grid is None else grid, steps) if own is None else own
+    times = time_grid(process, process.grid if grid is None else grid, steps) if own is None else own
     if bridge is not None:
         _check_bridge(bridge, sampler, shape, times, start is not None)
     device = next((tensor.device for tensor in denoiser.parameters()), seeds.samples.device)

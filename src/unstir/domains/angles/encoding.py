@@ -53,7 +53,8 @@ class AngleEncoding:
 
 def restore(record: Mapping[str, Any]) -> AngleEncoding:
     """The encoding that ``record()`` came from."""
-    return AngleEncoding(**{**record, "names": tuple(record["names"])})
+    told: dict[str, Any] = {**record, "names": tuple(record["names"])}
+    return AngleEncoding(**told)
 
 
 def encoding_for(values: np.ndarray, names: tuple[str, ...], unit: Any, period: Any, source: str) -> AngleEncoding:

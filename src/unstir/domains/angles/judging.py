@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from unstir.core.errors import InputError
 from unstir.core.seeds import Seeds
 from unstir.domains.angles import figures, statistics
 from unstir.domains.angles.bound import belief_gap, torus_bound
+from unstir.domains.angles.encoding import AngleEncoding
 from unstir.domains.base import Judged, Judgement
 from unstir.domains.measuring import mean_interval, measured
 from unstir.domains.rows import RowData, checked_options, film, matched
@@ -41,11 +42,11 @@ NOTES = {
 def judge_angles(judged: Judged) -> Judgement:
     """Likelihood beside the entropy where the law is known, histograms, correlations and two-sample tests."""
     options = checked_options(judged.options, _OPTIONS, "key of the recipe's section 'evaluation.options'")
-    data, encoding = judged.data, judged.data.encoding
+    data, encoding = judged.data, cast(AngleEncoding, judged.data.encoding)
     if not isinstance(data, RowData):
         raise InputError(f"angles are judged on the field's own data; seen {type(data).__name__}")
     unseen = judged.held_out if isinstance(judged.held_out, RowData) else data.held_out
-    pairs = statistics.pairs_of(encoding.names)  # type: ignore[attr-defined]
+    pairs = statistics.pairs_of(encoding.names)
     reference = matched(data.state, options["reference_limit"])
     remarks, drawn = [], [figures.marginal_figure(encoding, reference, judged.drawn)]
     one_period = isinstance(getattr(judged.denoiser.process, "period", None), float | int)

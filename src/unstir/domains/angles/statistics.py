@@ -36,8 +36,10 @@ class AngleHistograms(Statistic):
         return _variation([self._codes(samples), self._codes(reference)], weights, others, self.bins).mean(1)
 
     def details(self, samples: SampleSet, reference: SampleSet) -> Mapping[str, Any]:
-        even = [torch.full((1, len(rows)), 1 / len(rows), dtype=torch.float64) for rows in (samples, reference)]
-        found = _variation([self._codes(samples), self._codes(reference)], *even, self.bins)
+        first, second = (
+            torch.full((1, len(rows)), 1 / len(rows), dtype=torch.float64) for rows in (samples, reference)
+        )
+        found = _variation([self._codes(samples), self._codes(reference)], first, second, self.bins)
         return {"each": found[0].tolist()}
 
     def _codes(self, rows: SampleSet) -> Tensor:

@@ -98,7 +98,8 @@ class Column:
 
 def restored(record: Mapping[str, Any]) -> Column:
     """The column that ``record()`` came from."""
-    return Column(**{key: tuple(value) if isinstance(value, list) else value for key, value in record.items()})
+    told: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
+    return Column(**told)
 
 
 def fit_column(name: str, texts: Sequence[str], train: np.ndarray, kind: str | None, transform: str) -> Column:

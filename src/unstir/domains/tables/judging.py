@@ -84,10 +84,10 @@ def _metrics(encoding: TableEncoding, reference: SampleSet) -> tuple[dict[str, M
 def _figures(
     encoding: TableEncoding, data: RowData, judged: Judged, reference: SampleSet, samples: SampleSet
 ) -> list[figures.Figure]:
-    tables = [encoding.decode(state) for state in (data.state, judged.drawn)]
+    table, drawn_table = (encoding.decode(state) for state in (data.state, judged.drawn))
     matrices = [association_matrix(rows, sizes_of(encoding)) for rows in (reference, samples)]
-    drawn = [figures.column_figure(encoding, *tables)]
+    drawn = [figures.column_figure(encoding, table, drawn_table)]
     if len(encoding.columns) > 1:
         drawn.append(figures.association_figure(encoding, *matrices))
-    pairs = figures.pair_figure(encoding, *tables, matrices[0])
+    pairs = figures.pair_figure(encoding, table, drawn_table, matrices[0])
     return [*drawn, pairs] if pairs else drawn

@@ -43,7 +43,7 @@ def noise_is_students(process: Any, effort: Effort) -> Iterator[Measured]:
             )
             known = stats.multivariate_t(shape=np.eye(away.shape[1]), df=process.degrees).logpdf(away)
         else:
-            known = law.logpdf(away).sum(1)
+            known = stats.t(process.degrees).logpdf(away).sum(1)  # type: ignore[attr-defined]
         told = process.log_density(xt, x0, time).numpy() + away.shape[1] * float(sigma.log())
         yield at_most(f"log-density against SciPy's, t = {t}", np.abs(told - known), 1e-10)
 

@@ -50,7 +50,7 @@ def recipe_parts(recipe: Mapping[str, Any], effort: Effort) -> Iterator[Measured
         ("domains", resolved.domain),
         # what a recipe leaves out, its field proposes once it has seen the data
         *([("processes", resolved.process)] if resolved.process else []),
-        *([("schedules", resolved.process["schedule"])] if "schedule" in (resolved.process or {}) else []),
+        *([("schedules", (resolved.process or {})["schedule"])] if "schedule" in (resolved.process or {}) else []),
         ("samplers", sampling.sampler),
         ("grids", sampling.grid),
         ("learning_rates", training.learning_rate),

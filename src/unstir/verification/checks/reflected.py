@@ -130,6 +130,7 @@ def reflected_draws_follow_the_density(law: Any, effort: Effort) -> Iterator[Mea
         cell = ((states - low) / width * cells).long().clamp(max=cells - 1).flatten(1)
         return (cell * cells ** torch.arange(cell.shape[1])).sum(1).numpy()
 
+    clean = np.zeros(0)
     for t in (0.0, 0.5):
         chances = (law.log_density(places, t) + volume).exp().numpy()
         wanted = np.bincount(numbered(places), chances)

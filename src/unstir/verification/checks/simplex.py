@@ -101,6 +101,6 @@ def composition_belief_follows_bayes(law: Any, effort: Effort) -> Iterator[Measu
     seeds = effort.seeds(draws, "data")
     x0 = law.draw(seeds)
     noisy = law.process.noise(x0, _time(0.5), seeds.at("noisy"))
-    pairs = [torch.cat((a.flatten(1), b.flatten(1)), 1).log().numpy() for a, b in ((believed, xt), (x0, noisy))]
-    yield same_law("x_t with draws from the belief, and with clean data", *pairs)
+    first, second = (torch.cat((a.flatten(1), b.flatten(1)), 1).log().numpy() for a, b in ((believed, xt), (x0, noisy)))
+    yield same_law("x_t with draws from the belief, and with clean data", first, second)
     yield at_most("distance of the belief at time 0 from the state", (law(x0, _time(0.0)).mean - x0).abs().max(), 1e-12)

@@ -345,7 +345,7 @@ def _moments(sampler: Sampler, denoiser: Any, times: Tensor) -> tuple[Tensor, Te
     last = grid.to_modes(arrive(sampler, denoiser, x, times, _Impulses(0, torch.arange(rows), pattern=ones)))[:, 0]
     constant, answers = last[0], last[1:] - last[0]
     alpha, sigma = (part[0, 0] for part in process.coefficients(times[0], ones))
-    law = denoiser.denoiser if isinstance(denoiser, PointDenoiser) else denoiser.denoiser.denoiser
+    law: Any = denoiser.denoiser if isinstance(denoiser, PointDenoiser) else denoiser.denoiser.denoiser
     spectrum = law.spectra[0, 0]
     mean = constant + answers[0] * alpha * 0.6
     return mean, answers[0].square() * (alpha.square() * spectrum + sigma.square()) + answers[1:].square().sum(0)
