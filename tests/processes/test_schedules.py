@@ -18,6 +18,7 @@ from unstir.processes.schedules.edm import EDMSchedule
 from unstir.processes.schedules.exponential_ve import ExponentialVESchedule
 from unstir.processes.schedules.laplace import LaplaceSchedule
 from unstir.processes.schedules.linear_vp import LinearVPSchedule
+from unstir.processes.schedules.log_linear import LogLinearSchedule
 from unstir.processes.schedules.rectified_flow import RectifiedFlowSchedule
 from unstir.processes.schedules.sigmoid import SigmoidSchedule
 from unstir.processes.schedules.sub_vp import SubVPSchedule
@@ -63,6 +64,7 @@ PAPERS = {
     SigmoidSchedule(): lambda t: vp(sigmoid_gamma(t)),
     SigmoidSchedule(start=0.0, end=3.0, temperature=0.75): lambda t: vp(sigmoid_gamma(t, 0, 3, 0.75)),
     LaplaceSchedule(): lambda t: vp(logistic(laplace_snr(t))),
+    LogLinearSchedule(): lambda t: vp(1 - t),
 }
 TIMES = [1e-5, 1e-3, 0.02, 0.11, 0.3, 0.49, 0.63, 0.875, 0.98, 0.9995]
 

@@ -4,7 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from unstir.cli.commands import app
 from unstir.core.errors import InputError
 from unstir.report.page import write_page
 from unstir.run.evaluation import evaluate_run
@@ -55,6 +57,8 @@ def test_one_s_own_text_is_trained_on_judged_and_shown(folder, own_text):
     assert "characters hidden" in page and "What a character costs" in page
     assert page.count("data:image/svg+xml") >= 2
     json.dumps(metrics, allow_nan=False)
+    told = CliRunner().invoke(app, ["evaluate", str(folder), "--no-again"])  # a cost has no floor of real data
+    assert told.exit_code == 0 and "bits-per-character" in told.output
 
 
 def test_again_the_same_text_and_the_figures_are_only_read(folder):

@@ -242,7 +242,7 @@ def _print_results(metrics: dict[str, Any]) -> None:
         table.add_column(column.replace("-", " "), justify="right", overflow="fold")
     table.add_column("better")
     for result in results:
-        values = [result["value"], result["floor"]["value"], *(result["baselines"].get(name) for name in stand_ins)]
+        values = [result["value"], result["floor"].get("value"), *(result["baselines"].get(name) for name in stand_ins)]
         figures = ["" if value is None else f"{value:.3g}" for value in values]
         table.add_row(result["metric"], *figures, result["better"])
     _console().print(table)

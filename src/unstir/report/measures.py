@@ -31,7 +31,9 @@ def measures(run: Run) -> Html:
     table = figure(
         element("div", _table(run, names), class_="scroll"),
         caption(
-            f"{number(count['n_samples'])} samples against {number(count['n_reference'])} rows of the data.",
+            f"{number(count['n_samples'])} samples against {number(count['n_reference'])} rows of the data."
+            if run.metrics.get("figures") is None
+            else "Measures beside real data and baselines.",
             "Small print: 95 % intervals. The floor is real data in place of samples: no model can be expected to do "
             "better. Training copies are there as a warning: they win every distance, and only the distance to the "
             "training set and the share of copied samples give them away.",
@@ -150,7 +152,7 @@ def _row(result: Mapping[str, Any], baselines: list[str]) -> Html:
 
 
 def _ideal(value: Any) -> str:
-    return number(value) if value is None else f"{value:g}"
+    return number(value) if value is None or not float(value).is_integer() else f"{value:g}"
 
 
 def _interval(interval: Any) -> Html | None:

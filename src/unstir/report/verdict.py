@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from unstir.core.catalogue import entries
 from unstir.report.markup import listed, number
 from unstir.report.words import inside_sentence, is_real, title_of, titled
 
@@ -51,6 +52,9 @@ def wins(result: Mapping[str, Any], value: float) -> str:
 
 def _distance(result: Mapping[str, Any]) -> str:
     name, value, floor = inside_sentence(result["metric"]), result["value"], result.get("floor")
+    if result["metric"] not in entries("metrics"):  # what another field tells first need be no distance
+        beside = f" (real data: {number(floor['value'])})" if floor and "value" in floor else ""
+        return f"{title_of(result['metric'])}: {number(value)}{beside}"
     if not floor:
         return f"The samples come to a {name} of {number(value)}"
     lower = result.get("better", "lower") == "lower"

@@ -20,6 +20,7 @@ from unstir.exact.categorical import TokenChainDenoiser
 from unstir.exact.joint import JointMixtureDenoiser
 from unstir.exact.mixture import MixtureDenoiser
 from unstir.exact.wrapped import WrappedMixtureDenoiser
+from unstir.processes.gaussian import GaussianProcess
 from unstir.verification.base import Measured, NotMeasured
 from unstir.verification.statistics import probable
 
@@ -152,7 +153,7 @@ def law_of(process: Any, variant: int = 0) -> ExactDenoiser:
         return law
     # the variants lie apart, so that the parts of a joint law tell much of one another
     places = torch.tensor([[0.7, 0.6], [0.85, 0.8]] if variant else [[0.2, 0.3], [0.4, 0.1]], dtype=torch.float64)
-    if process.space == "euclidean":
+    if process.space == "euclidean" and isinstance(process, GaussianProcess):
         variances = torch.tensor([0.09, 0.3], dtype=torch.float64)
         return MixtureDenoiser(torch.tensor([0.7, 0.3]), 4 * places - 2, variances, process)
     if process.space == "torus":
