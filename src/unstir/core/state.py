@@ -1,7 +1,7 @@
 """State: a tensor, or a dict of named tensors, batch first; and the mask of padded sets."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -10,7 +10,6 @@ from unstir.core.errors import InputError
 
 State: TypeAlias = Tensor | dict[str, Tensor]
 Condition: TypeAlias = Mapping[str, Tensor]
-AnyState = TypeVar("AnyState", Tensor, dict[str, Tensor])
 
 
 def map_state(function: Callable[..., Any], state: Any, *others: Any) -> Any:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unstir.core.errors import InputError, unknown
 from unstir.core.seeds import Seeds
-from unstir.core.state import AnyState, batch_size, concatenate, map_state, take, tensors_of
+from unstir.core.state import batch_size, concatenate, map_state, take, tensors_of
 from unstir.domains.base import Encoding
 
 
@@ -71,7 +71,7 @@ def kept_apart(count: int, share: Any, seed: Any) -> tuple[np.ndarray, np.ndarra
     return np.sort(order[apart:]), np.sort(order[:apart])
 
 
-def divided(state: AnyState, train: np.ndarray, apart: np.ndarray) -> tuple[AnyState, AnyState]:
+def divided(state: Any, train: np.ndarray, apart: np.ndarray) -> tuple[Any, Any]:
     """The rows to train on and those kept apart."""
     return take(state, torch.from_numpy(train)), take(state, torch.from_numpy(apart))
 
@@ -84,7 +84,7 @@ def checked_options(options: Mapping[str, Any], allowed: Mapping[str, Any], what
     return {**allowed, **options}
 
 
-def matched(state: AnyState, count: int) -> AnyState:
+def matched(state: Any, count: int) -> Any:
     """At most ``count`` rows, evenly spread."""
     length = batch_size(state)
     rows = np.unique(np.linspace(0, length - 1, min(length, count)).round().astype(int))

@@ -135,7 +135,7 @@ def flow_log_density(
     spectral = isinstance(denoiser.process, SpectralProcess)
     if denoiser.process.space not in ("euclidean", "spectral"):
         raise InputError(
-            f"the flow's density is known here for vectors and grids; seen the space {denoiser.process.space!r} of "
+            f"the flow's density is known here on the Euclidean space and on grids; seen the space {denoiser.process.space!r} of "
             f"{type(denoiser.process).__name__}"
         )
     schedule = denoiser.process.schedule if spectral else schedule_of(denoiser)

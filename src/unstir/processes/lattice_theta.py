@@ -132,7 +132,7 @@ def windings(lattice: Lattice, fractional: Tensor, variance: Tensor) -> tuple[Te
     """By which ways a difference (..., d) may have been gone by noise of a ``variance`` (...), which is in space.
 
     Returns the log-shares (..., k) of the vectors ``lattice.far`` (k, d), and to which place (..., d) they are added,
-    both in the reduced basis. For variances up to 2 ``self_dual``^2.
+    both in the reduced basis. For variances up to twice the square of ``self_dual``.
     """
     x = lattice.shortest(fractional)
     return (-_squares(lattice, x, lattice.far) / (2 * variance.clamp(min=1e-300)[..., None])).log_softmax(-1), x

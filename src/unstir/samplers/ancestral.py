@@ -56,7 +56,6 @@ class GaussianAncestralSampler(Sampler):
     table: VarianceTable | None = None
     draw_last: bool = False
     order = 1
-    spaces = EUCLIDEAN
 
     def __post_init__(self) -> None:
         if self.variance not in VARIANCES:
@@ -65,6 +64,11 @@ class GaussianAncestralSampler(Sampler):
             raise InputError(f"the data's standard deviation must be positive; seen {self.deviation}")
         if (self.variance == "table") != (self.table is not None):
             raise InputError("a table of variances goes with the variance 'table', and with no other")
+
+    @property
+    def spaces(self) -> frozenset[str]:  # type: ignore[override]
+        """The Euclidean ones; a variance of each coordinate would not keep the centre of a set of points."""
+        return EUCLIDEAN if self.variance in ("lower", "upper") else frozenset({"euclidean"})
 
     @property
     def needs_variance(self) -> str | None:  # type: ignore[override]

@@ -119,11 +119,6 @@ class Sampler(ABC):
                 f"{type(self).__name__} serves {sorted(self.spaces)}, not the space {space!r} of "
                 f"{type(denoiser.process).__name__}; samplers that do: {', '.join(samplers_for(space))}"
             )
-        if space == "centred" and self.needs_variance:
-            raise InputError(
-                f"{type(self).__name__} draws with a variance of each coordinate, which does not keep the centre of "
-                "a set of points; take one that needs no variance, such as ddpm"
-            )
 
 
 def samplers_for(space: str) -> list[str]:

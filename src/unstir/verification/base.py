@@ -77,7 +77,7 @@ class Measured:
     @property
     def passed(self) -> bool:
         """Whether the value lies within the bounds; NaN does not."""
-        return self.low <= self.value <= self.high
+        return bool(self.low <= self.value <= self.high)
 
 
 class NotMeasured(Exception):  # noqa: N818  (no error: the claim cannot be, or need not be, put to this entry)

@@ -1,6 +1,6 @@
 r"""How probable angles are under a trained belief: the bound that ancestral sampling itself gives.
 
-Ancestral sampling along times :math:`t_0 > t_1 > \dots > t_K = 0` draws :math:`x_s` from
+Ancestral sampling along times :math:`t_0 > t_1 > ... > t_K = 0` draws :math:`x_s` from
 :math:`p(x_s|x_t) = \int q(x_s|x_t, y)\,b(y|x_t)\,dy`, b the belief. Of such a chain
 
 .. math::

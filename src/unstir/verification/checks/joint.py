@@ -63,7 +63,7 @@ def given_parts_condition_the_law(guide: Any, effort: Effort) -> Iterator[Measur
     count = effort.of(3_000, 20_000)
     law = _law()
     seeds = effort.seeds(count, "given")
-    known = {"kind": torch.tensor([2]), "angle": torch.tensor([0.3], dtype=torch.float64)}
+    known = {"kind": torch.tensor([0]), "angle": torch.tensor([0.15], dtype=torch.float64)}
     drawn = sample(
         GivenParts(law, known), AncestralSampler(), {"place": law.shape["place"]}, seeds=seeds, steps=8, batch=count,
         dtype=torch.float64,
