@@ -130,7 +130,7 @@ def test_learned_estimate_loses_its_centre_and_nothing_else():
 
 
 def test_samplers_with_a_variance_of_each_coordinate_are_refused():
-    with pytest.raises(InputError, match="not the space .centred."):
+    with pytest.raises(InputError, match=r"not the space .centred."):
         sample(CHAIN, build("samplers", "analytic-dpm"), CHAIN.shape, 4, steps=2)
     assert {"ancestral", "heun", "ddim", "restart"} <= set(samplers_for("centred"))
 

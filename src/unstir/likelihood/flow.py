@@ -135,8 +135,8 @@ def flow_log_density(
     spectral = isinstance(denoiser.process, SpectralProcess)
     if denoiser.process.space not in ("euclidean", "spectral"):
         raise InputError(
-            f"the flow's density is known here on the Euclidean space and on grids; seen the space {denoiser.process.space!r} of "
-            f"{type(denoiser.process).__name__}"
+            "the flow's density is known here on the Euclidean space and on grids; seen the space "
+            f"{denoiser.process.space!r} of {type(denoiser.process).__name__}"
         )
     schedule = denoiser.process.schedule if spectral else schedule_of(denoiser)
     condition = dict(condition or {})
