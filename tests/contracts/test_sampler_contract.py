@@ -66,7 +66,7 @@ def test_a_convolutional_sample_is_the_same_to_the_bit_in_any_company(name):
     denoiser = small_unet({"label": {"classes": 4}})
     labels = torch.arange(70) % 4
     options = {"steps": 3, "batch": 32}
-    light = {"samples": 16, "search": 8} if name == "calibrated" else {}
+    light = {"calibrated": {"samples": 16, "search": 8}, "adaptive": {"tolerance": 0.3}}.get(name, {})
     sampler, shape = build("samplers", {"name": name, **light}), denoiser.network.shape
     denoiser = suited(sampler, denoiser)
     whole = sample(denoiser, sampler, shape, 70, seed=5, condition={"label": labels}, **options)

@@ -55,6 +55,7 @@ def test_pages_with_code_show_what_it_printed(built):
         "tutorials/first.html": "did you mean 'heun'?",
         "equations.html": "relative error",
         "howto/extend.html": "standard deviation of the samples",
+        "howto/kinds-of-data.html": "where the kind is 0",
         "howto/likelihood.html": "of the 95% intervals hold the truth",
         "howto/own-pictures.html": "row 3 of 20",
         "howto/sampling.html": "rounds for 100 steps",
