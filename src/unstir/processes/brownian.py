@@ -12,6 +12,7 @@ from unstir.core.seeds import Seeds
 from unstir.core.state import apply_mask
 from unstir.processes.base import Process
 from unstir.processes.schedules.base import float64
+from unstir.processes.spreading import check_spreading, gained_deviation
 
 
 class BrownianProcess(Process):
@@ -27,16 +28,7 @@ class BrownianProcess(Process):
 
     def check_schedule(self) -> None:
         """Refuses noise that shrinks the data, or ends too early."""
-        if self.schedule.scale != "ve":
-            raise InputError(
-                f"{type(self).__name__} cannot shrink data: the schedule's scale must be 've' (exponential-ve, edm); "
-                f"seen {type(self.schedule).__name__} of scale {self.schedule.scale!r}"
-            )
-        if (error := self.prior_error()) > 0.1:
-            raise InputError(
-                f"the noise ends before the data is forgotten: at time 1 the density is uniform to {error:.2g} only; "
-                f"raise the schedule's sigma_max from {self.schedule.sigma(1.0):g} to about 5 radians"
-            )
+        check_spreading(self, f"{type(self).__name__} cannot shrink data", "5 radians")
 
     @abstractmethod
     def prior_error(self, t: Tensor | float = 1.0) -> float:
@@ -115,12 +107,7 @@ class BrownianProcess(Process):
 
     def _rest(self, s: Tensor | float, t: Tensor | float, like: Tensor) -> Tensor:
         """The deviation that the noise gains from s to t."""
-        s, t = float64(s).to(like.device), float64(t).to(like.device)
-        if bool((s > t).any()):
-            raise InputError(f"times must not be turned round: s must not exceed t; seen s = {s} and t = {t}")
-        gap = self.schedule.log_snr(t) - self.schedule.log_snr(s)
-        fresh = -torch.expm1(torch.nan_to_num(gap, nan=0.0, neginf=-torch.inf))
-        return self._shaped(torch.where(fresh > 0, self.schedule.sigma(t) * fresh.sqrt(), 0.0), like)
+        return self._shaped(gained_deviation(self.schedule, s, t, like.device), like)
 
     def _shaped(self, values: Tensor, like: Tensor) -> Tensor:
         axes = like.ndim - len(self.element)

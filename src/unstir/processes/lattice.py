@@ -14,8 +14,9 @@ from unstir.core.state import apply_mask, expand
 from unstir.processes import lattice_theta
 from unstir.processes.base import Process, even_pairs
 from unstir.processes.lattice_theta import Lattice, lattice_of
-from unstir.processes.schedules.base import Schedule, float64
+from unstir.processes.schedules.base import Schedule
 from unstir.processes.schedules.exponential_ve import ExponentialVESchedule
+from unstir.processes.spreading import check_spreading, gained_deviation
 from unstir.processes.wrapped_normal import wrap
 
 __all__ = ["LatticeProcess"]
@@ -64,17 +65,7 @@ class LatticeProcess(Process):
             lattice = self.lattice
         except ValueError as error:
             raise InputError(f"this cell is too elongated, {error}; take a shorter one. Seen {self.cell}") from error
-        if self.schedule.scale != "ve":
-            raise InputError(
-                "in a periodic cell nothing can be shrunk: the schedule's scale must be 've' (exponential-ve, edm); "
-                f"seen {type(self.schedule).__name__} of scale {self.schedule.scale!r}"
-            )
-        if (error_left := self.prior_error()) > 0.1:
-            raise InputError(
-                f"the noise ends before the data is forgotten: at time 1 the density is uniform to {error_left:.2g} "
-                f"only; raise the schedule's sigma_max from {self.schedule.sigma(1.0):g} to about "
-                f"{lattice.uniform / 1.5:.3g}"
-            )
+        check_spreading(self, "in a periodic cell nothing can be shrunk", f"{lattice.uniform / 1.5:.3g}")
 
     @property
     def lattice(self) -> Lattice:
@@ -195,12 +186,7 @@ class LatticeProcess(Process):
 
     def _spread(self, s: Tensor | float, t: Tensor | float, like: Tensor) -> Tensor:
         """The deviation that the noise gains from s to t, float64, of the shape of the sites of ``like``."""
-        s, t = float64(s).to(like.device), float64(t).to(like.device)
-        if bool((s > t).any()):
-            raise InputError(f"times must not be turned round: s must not exceed t; seen s = {s} and t = {t}")
-        gap = self.schedule.log_snr(t) - self.schedule.log_snr(s)
-        fresh = -torch.expm1(torch.nan_to_num(gap, nan=0.0, neginf=-torch.inf))
-        spread = torch.where(fresh > 0, self.schedule.sigma(t) * fresh.sqrt(), 0.0)
+        spread = gained_deviation(self.schedule, s, t, like.device)
         sites = like[..., 0].double()
         return expand(spread, sites).expand_as(sites)
 

@@ -16,6 +16,7 @@ from unstir.processes import wrapped_normal
 from unstir.processes.base import Process, even_pairs
 from unstir.processes.schedules.base import Schedule, float64
 from unstir.processes.schedules.exponential_ve import ExponentialVESchedule
+from unstir.processes.spreading import check_spreading, gained_deviation
 
 __all__ = ["WrappedProcess"]
 
@@ -44,16 +45,7 @@ class WrappedProcess(Process):
         periods = torch.tensor(self.period, dtype=torch.float64)
         if not bool((periods.isfinite() & (periods > 0)).all()) or (several and not periods.numel()):
             raise InputError(f"a period is positive and finite; seen {self.period}")
-        if self.schedule.scale != "ve":
-            raise InputError(
-                "on the torus nothing can be shrunk: the schedule's scale must be 've' (exponential-ve, edm); "
-                f"seen {type(self.schedule).__name__} of scale {self.schedule.scale!r}"
-            )
-        if (error := self.prior_error()) > 0.1:
-            raise InputError(
-                f"the noise ends before the data is forgotten: at time 1 the density is uniform to {error:.2g} only; "
-                f"raise the schedule's sigma_max from {self.schedule.sigma(1.0):g} to about {periods.max():g}"
-            )
+        check_spreading(self, "on the torus nothing can be shrunk", f"{periods.max():g}")
 
     @classmethod
     def examples(cls) -> Mapping[str, "WrappedProcess"]:
@@ -140,13 +132,7 @@ class WrappedProcess(Process):
 
     def _spread(self, s: Tensor | float, t: Tensor | float, like: Tensor) -> Tensor:
         """The deviation that the noise gains from s to t, float64, to broadcast against ``like``."""
-        s, t = float64(s).to(like.device), float64(t).to(like.device)
-        if bool((s > t).any()):
-            raise InputError(f"times must not be turned round: s must not exceed t; seen s = {s} and t = {t}")
-        gap = self.schedule.log_snr(t) - self.schedule.log_snr(s)
-        fresh = -torch.expm1(torch.nan_to_num(gap, nan=0.0, neginf=-torch.inf))
-        spread = torch.where(fresh > 0, self.schedule.sigma(t) * fresh.sqrt(), 0.0)
-        return expand(spread, like.double())
+        return expand(gained_deviation(self.schedule, s, t, like.device), like.double())
 
     def _wrapped(self, x: Tensor, like: Tensor) -> Tensor:
         periods = self.periods(like)

@@ -15,6 +15,7 @@ from unstir.physics.brownian_bridge import BrownianBridge
 from unstir.processes.bridge import BridgeProcess
 from unstir.processes.bridge_schedule import BridgeSchedule
 from unstir.processes.gaussian import GaussianProcess
+from unstir.processes.joint import Drawn
 from unstir.processes.schedules.base import Schedule
 from unstir.samplers.ancestral import AncestralSampler
 from unstir.samplers.base import sample
@@ -57,7 +58,7 @@ def bridge_given_its_source_is_a_scaled_brownian_bridge(process: BridgeProcess, 
         xs = process.noise(start, _time(s), seeds.at("s"), source=end)
         xt = process.transition(xs, _time(s), _time(t), seeds.at("on"), source=end)
         later = process.noise(start, _time(t), seeds.at("t"), source=end)
-        back = process.bridge(later, _Known(start), _time(t), _time(s), seeds.at("back"))
+        back = process.bridge(later, Drawn(start), _time(t), _time(s), seeds.at("back"))
         mean = start[0] + torch.stack([clock * (end[0] - start[0]) for clock in clocks])
         for way, here, there in (("forwards", xs, xt), ("back", back, later)):
             away = torch.stack((here / scales[0], there / scales[1]), 1) - mean
@@ -308,14 +309,3 @@ def _after_steps(law: PairMixtureDenoiser, times: tuple[float, ...]) -> Tensor:
 def _clock(path: Schedule, t: float) -> tuple[Tensor, Tensor]:
     alpha, sigma = path.alpha(t), path.sigma(t)
     return sigma / (alpha + sigma), alpha + sigma
-
-
-class _Known:
-    """The belief of one who knows the clean data."""
-
-    def __init__(self, x0: Tensor) -> None:
-        self.x0 = x0
-
-    def sample(self, seeds: Any) -> Tensor:
-        """The clean data."""
-        return self.x0

@@ -12,6 +12,7 @@ from torch import Tensor
 from unstir.core.seeds import Seeds
 from unstir.core.state import map_state, tensors_of
 from unstir.processes import wrapped_normal
+from unstir.processes.joint import Drawn
 from unstir.samplers.ancestral import AncestralSampler
 from unstir.samplers.base import sample
 from unstir.verification.base import Effort, Measured, claim
@@ -65,7 +66,7 @@ def bridge_reverses_the_noise(process: Any, effort: Effort) -> Iterator[Measured
     for s, t in effort.of(TIMES[-1:], TIMES):
         seeds = effort.seeds(count, "reverses", str(t))
         xt = process.noise(x0, _time(t), seeds.at("noise"))
-        back = process.bridge(xt, _Known(x0), _time(t), _time(s), seeds.at("bridge"))
+        back = process.bridge(xt, Drawn(x0), _time(t), _time(s), seeds.at("bridge"))
         xs = process.noise(x0, _time(s), seeds.at("first"))
         on = process.transition(xs, _time(s), _time(t), seeds.at("second"))
         yield from _same(
@@ -80,9 +81,9 @@ def bridge_ends_where_it_should(process: Any, effort: Effort) -> Iterator[Measur
     seeds = effort.seeds(100, "ends")
     for t in (0.0, 1e-6, 0.5, 0.95):
         xt = process.noise(x0, _time(t), seeds.at("noise", str(t)))
-        clean = process.bridge(xt, _Known(x0), _time(t), _time(0.0), seeds.at("back"))
+        clean = process.bridge(xt, Drawn(x0), _time(t), _time(0.0), seeds.at("back"))
         yield at_most(f"from t = {t:g} to 0: distance from x_0", _distance(process, clean, x0), 1e-12)
-        still = process.bridge(xt, _Known(x0), _time(t), _time(t), seeds.at("back"))
+        still = process.bridge(xt, Drawn(x0), _time(t), _time(t), seeds.at("back"))
         yield at_most(f"from t = {t:g} to itself: distance", _distance(process, still, xt), 0.0)
 
 
@@ -111,7 +112,7 @@ def sample_is_the_same_in_any_batch(process: Any, effort: Effort) -> Iterator[Me
             "noise": xt,
             "transition": process.transition(x0, s, t, seeds.at("transition")),
             "prior": process.prior(shape, seeds.at("prior")),
-            "bridge": process.bridge(xt, _Known(x0), t, s, seeds.at("bridge")),
+            "bridge": process.bridge(xt, Drawn(x0), t, s, seeds.at("bridge")),
         }
 
     few = draws(rows(x0, chosen), seeds[chosen])
@@ -129,7 +130,7 @@ def state_stays_in_its_space(process: Any, effort: Effort) -> Iterator[Measured]
     astray = 0
     for t in (0.0, 1e-8, 0.3, 1.0):
         xt = process.noise(x0, _time(t), seeds.at("noise", str(t)))
-        for state in (xt, process.bridge(xt, _Known(x0), _time(t), _time(t / 2), seeds.at("bridge", str(t)))):
+        for state in (xt, process.bridge(xt, Drawn(x0), _time(t), _time(t / 2), seeds.at("bridge", str(t)))):
             kept = [
                 a.dtype == b.dtype and a.shape == b.shape
                 for a, b in zip(tensors_of(state), tensors_of(x0), strict=True)
@@ -225,17 +226,6 @@ def _theta(share: Any, rho: Any) -> tuple[Any, Any]:
     total = mpmath.fsum(terms)
     slope = mpmath.fsum(-away / rho**2 * term for away, term in zip(windings, terms, strict=True))
     return mpmath.log(total / (mpmath.sqrt(2 * mpmath.pi) * rho)), slope / total
-
-
-class _Known:
-    """The belief of one who knows the clean data."""
-
-    def __init__(self, x0: Any) -> None:
-        self.x0 = x0
-
-    def sample(self, seeds: Seeds) -> Any:
-        """The clean data."""
-        return self.x0
 
 
 def _same(quantity: str, first: np.ndarray, second: np.ndarray) -> Iterator[Measured]:

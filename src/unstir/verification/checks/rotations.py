@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from unstir.processes import isotropic_gaussian, quaternions, sphere_heat_kernel
+from unstir.processes.joint import Drawn
 from unstir.verification.base import Effort, Measured, NotMeasured, claim
 from unstir.verification.checks import compact_references as reference
 from unstir.verification.spaces import numbers, same_moments
@@ -101,7 +102,7 @@ def noise_commutes_with_rotation(process: Any, effort: Effort) -> Iterator[Measu
     before = process.noise(turned, t, seeds.at("second"))
     yield from _same("x_0 and x_t", _beside(process, turned, after), _beside(process, turned, before))
     back = [
-        process.bridge(xt, _Known(clean), t, s, seeds.at("bridge", name))
+        process.bridge(xt, Drawn(clean), t, s, seeds.at("bridge", name))
         for name, xt, clean in (("plain", reference.turned(space, after, turn.T), x0), ("turned", before, turned))
     ]
     first = _beside(process, reference.turned(space, back[0], turn), after)
@@ -292,17 +293,6 @@ def _moments(x: np.ndarray) -> np.ndarray:
     """All entries, and the products of the first three and the last with all."""
     flat = x.reshape(len(x), -1)
     return np.concatenate((flat, *(flat[:, [index]] * flat for index in (0, 1, 2, -1))), 1)
-
-
-class _Known:
-    """The belief of one who knows the clean data."""
-
-    def __init__(self, x0: Tensor) -> None:
-        self.x0 = x0
-
-    def sample(self, seeds: Any) -> Tensor:
-        """The clean data."""
-        return self.x0
 
 
 def _beside(process: Any, *states: Tensor) -> np.ndarray:
