@@ -4,8 +4,8 @@
 (``frequency_bands.py``), of sets of points ``centred.py``, with extremes ``heavy_tailed.py`` (``student_clock.py``),
 towards other data ``bridge.py`` (``bridge_schedule.py``). On curved and bounded spaces: ``wrapped.py`` the torus,
 ``lattice.py`` a periodic cell, ``reflected.py`` an interval, ``simplex.py`` compositions, and by Brownian motion
-(``brownian.py``) ``rotations.py`` and ``sphere.py``; their densities stand beside them, as in ``wrapped_normal.py``, and
-``spreading.py`` has what all of these refuse and gain.
+(``brownian.py``) ``rotations.py`` and ``sphere.py``; their densities stand beside them, as in ``wrapped_normal.py``,
+and ``spreading.py`` has what all of these refuse and gain.
 Of tokens: ``categorical.py``, with ``generators.py`` and ``token_matrices.py``. ``joint.py`` puts several together.
 
 ``schedules/`` holds the schedules, one file each, which clock all of them; ``grids.py`` the spacings of a sampler's
