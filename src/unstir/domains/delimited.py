@@ -3,13 +3,12 @@
 import csv
 import io
 import math
-import os
-import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from unstir.core import files
 from unstir.core.errors import InputError, suggest
 
 _DELIMITERS = ",;\t|"
@@ -98,13 +97,7 @@ def write_whole(path: Path, content: bytes, overwrite: bool = False) -> Path:
             f"{path}: there are other samples here already; choose another folder, other sample numbers, or say that "
             "they may be overwritten"
         )
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    try:
-        partial.write_bytes(content)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
+    return files.write_whole(path, content)
 
 
 def _is_number(text: str) -> bool:

@@ -7,18 +7,18 @@ Both are made from the data and a seed alone, on one thread, so that they are th
 import hashlib
 import json
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 
 from unstir.core.errors import InputError
+from unstir.core.files import write_whole
 from unstir.core.seeds import Seeds
 from unstir.metrics.base import SampleSet
 
@@ -156,10 +156,7 @@ def save_features(network: FeatureNetwork, path: Path | str) -> None:
         "accuracy": network.accuracy,
         "description": network.description,
     }
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    save_file(network.state_dict(), partial, {"feature_network": json.dumps(settings)})
-    os.replace(partial, path)
+    write_whole(Path(path), save(network.state_dict(), {"feature_network": json.dumps(settings)}))
 
 
 def load_features(path: Path | str) -> FeatureNetwork:

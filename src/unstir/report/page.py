@@ -1,9 +1,8 @@
 """The page: its head, its sections in their order, and its one file."""
 
-import os
-import tempfile
 from pathlib import Path
 
+from unstir.core.files import write_whole
 from unstir.report import course, measures, records, showing
 from unstir.report.markup import Html, duration, element, number
 from unstir.report.parts import key_numbers, whole_page
@@ -50,16 +49,7 @@ _CONTENTS = {
 def write_page(folder: Path) -> Path:
     """Reads the run and writes ``report.html`` into its folder, whole or not at all."""
     page = compose(read_run(folder))
-    path = folder / "report.html"
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=folder, prefix=".report.html.", delete=False) as file:
-        file.write(page)
-        file.flush()
-        os.fsync(file.fileno())
-    umask = os.umask(0)
-    os.umask(umask)
-    os.chmod(file.name, 0o666 & ~umask)  # temporary files are private; a report is not
-    os.replace(file.name, path)
-    return path
+    return write_whole(folder / "report.html", page.encode())
 
 
 def compose(run: Run) -> str:

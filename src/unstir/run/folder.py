@@ -1,15 +1,15 @@
 """The run folder: where each file of a run lies, and how it is read and written."""
 
 import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from unstir.core.errors import InputError
+from unstir.core.files import write_whole
 from unstir.run.recipe import Recipe, load
 from unstir.training.options import FREE_ON_RESUME
 
@@ -97,21 +97,9 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
 
 def write_text(path: Path, text: str) -> None:
     """Writes a file whole or not at all."""
-    _write_whole(path, lambda file: file.write(text.encode()))
+    write_whole(path, text.encode())
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes an .npz file whole or not at all."""
-    _write_whole(path, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))
-
-
-def _write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from unstir.core.errors import InputError
+from unstir.core.files import write_whole
 from unstir.denoisers.base import Denoiser
 from unstir.samplers.base import EUCLIDEAN, Sampler, SamplerState
 
@@ -107,9 +108,7 @@ class CalibratedSampler(Sampler):
 
         told = {"format": _FORMAT, "levels": self.levels, "rows": self.rows, "told": dict(self.told)}
         content = save({"centre": self.centre.contiguous()}, metadata={"unstir": json.dumps(told)})
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_bytes(content)
-        partial.replace(path)
+        write_whole(path, content)
 
     @classmethod
     def load(cls, path: Path) -> "CalibratedSampler":

@@ -6,7 +6,6 @@ A saved state is one safetensors file, its structure described in the file's JSO
 import hashlib
 import json
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 
 from unstir.core.errors import InputError
+from unstir.core.files import write_whole
 from unstir.core.seeds import Seeds
 from unstir.core.state import State, map_state, take
 from unstir.processes.schedules.base import Schedule
@@ -49,17 +49,7 @@ def save_state(path: Path | str, state: SamplerState, times: Tensor, sampler: Sa
     }
     told["sha256"] = _digest(tensors.named)
     content = save(tensors.named, {_KIND: json.dumps(told)})
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
+    return write_whole(Path(path), content)
 
 
 def load_state(

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,8 @@ from typing import Any
 
 import numpy as np
 from tqdm import tqdm
+
+from unstir.core.files import write_whole
 
 _WIDTH = 2.0  # of the bins, in units of log-SNR
 _BINS = 32
@@ -116,9 +117,7 @@ class Progress:
         """Cuts the file back to the lines up to ``step``, whole or not at all."""
         kept = [line for line in read_progress(self.path) if line["step"] <= step]
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self.path.with_name(f".{self.path.name}.unfinished")
-        fresh.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        os.replace(fresh, self.path)
+        write_whole(self.path, "".join(json.dumps(line) + "\n" for line in kept).encode())
 
     def close(self) -> None:
         """Ends the bar and the trackers."""

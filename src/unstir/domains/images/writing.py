@@ -2,8 +2,6 @@
 
 import csv
 import io
-import os
-import secrets
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from unstir.core.errors import InputError, unknown
+from unstir.core.files import write_whole
 from unstir.domains.images.encoding import ImageEncoding
 from unstir.formats.png import png_bytes
 
@@ -70,7 +69,7 @@ def write_images(
             "already; choose another folder, other sample numbers, or say that they may be overwritten"
         )
     for path, content in files.items():
-        _write_whole(path, content)
+        write_whole(path, content)
     if numbers is None:
         return list(files)
     names = [path.name for path in files]
@@ -108,14 +107,4 @@ def _add_labels(path: Path, encoding: ImageEncoding, names: list[str], labels: n
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["file", "sample", "label", "name"])
     writer.writerows(rows[number] for number in sorted(rows))
-    _write_whole(path, text.getvalue().encode())
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Under another name first, then renamed, so that a reader never meets half a file."""
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    try:
-        partial.write_bytes(content)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(path, text.getvalue().encode())

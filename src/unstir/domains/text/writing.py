@@ -1,13 +1,12 @@
 """Generated text as files."""
 
-import os
-import secrets
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
 from unstir.core.errors import InputError, unknown
+from unstir.core.files import write_whole
 from unstir.domains.text.encoding import TextEncoding
 
 _KINDS = ("files", "one")
@@ -50,15 +49,5 @@ def write_text(
                 "that they may be overwritten"
             )
     for path, content in files.items():
-        _write_whole(path, content)
+        write_whole(path, content)
     return list(files)
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Under another name first, then renamed, so that a reader never meets half a file."""
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    try:
-        partial.write_bytes(content)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
