@@ -89,6 +89,13 @@ def csv_text(columns: Mapping[str, Sequence[str]]) -> str:
     return text.getvalue()
 
 
+def npy_bytes(values: np.ndarray) -> bytes:
+    """An array as the content of an ``.npy`` file."""
+    buffer = io.BytesIO()
+    np.save(buffer, values, allow_pickle=False)
+    return buffer.getvalue()
+
+
 def write_whole(path: Path, content: bytes, overwrite: bool = False) -> Path:
     """Writes a file whole or not at all; one of other content is replaced with ``overwrite`` only."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -105,3 +105,30 @@ def mean_interval(values: np.ndarray) -> tuple[float, tuple[float, float]]:
     """A mean and its 95 % interval by the normal law, of independent values (n,)."""
     mean, error = float(np.mean(values)), 1.96 * float(np.std(values, ddof=1)) / math.sqrt(len(values))
     return mean, (mean - error, mean + error)
+
+
+def belief_gap(
+    sigma: Tensor, gap: Tensor, error: Tensor, of: str, rows: int, reference: int, began: float, note: str
+) -> Result:
+    """What the belief loses against the exact one: the mean over noise levels ``sigma`` of ``gap``, all (levels,).
+
+    ``error`` are the standard errors of ``gap``, in nats per ``of``; ``began`` is when the measurement did, by
+    ``time.perf_counter``.
+    """
+    value, spread = gap.mean().item(), 1.96 * error.square().sum().sqrt().item() / len(gap)
+    return Result(
+        metric="belief-gap",
+        value=value,
+        interval=(value - spread, value + spread),
+        floor={"value": 0.0, "interval": (0.0, 0.0)},
+        baselines={},
+        ideal=0.0,
+        better="lower",
+        unit=f"nats per {of}",
+        n_samples=rows,
+        n_reference=reference,
+        seconds=round(time.perf_counter() - began, 3),
+        features=f"the {of}s themselves",
+        note=note,
+        details={"sigma": sigma.tolist(), "gap": gap.tolist(), "error": error.tolist()},
+    )

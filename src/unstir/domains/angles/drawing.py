@@ -10,7 +10,7 @@ from torch import Tensor
 from unstir.core.errors import InputError, unknown
 from unstir.domains.angles.encoding import AngleEncoding
 from unstir.domains.angles.statistics import as_columns
-from unstir.domains.delimited import csv_text, write_whole
+from unstir.domains.delimited import csv_text, npy_bytes, write_whole
 
 _KINDS = ("csv", "npy")
 
@@ -63,12 +63,6 @@ def write_angles(
         raise unknown("kind of file of angles", kind, _KINDS)
     values = encoding.decode(state)
     path = Path(folder) / f"samples-{first:06d}.{kind}"
-    if kind == "csv":
-        content = csv_text(as_columns(values, encoding.names)).encode()
-    else:
-        import io
-
-        buffer = io.BytesIO()
-        np.save(buffer, values, allow_pickle=False)
-        content = buffer.getvalue()
+    csv = kind == "csv"
+    content = csv_text(as_columns(values, encoding.names)).encode() if csv else npy_bytes(values)
     return [write_whole(path, content, overwrite)]

@@ -11,6 +11,7 @@ from torch import Tensor
 from unstir.core.catalogue import build
 from unstir.core.errors import InputError
 from unstir.core.seeds import Seeds
+from unstir.domains import measuring
 from unstir.domains.angles import figures, statistics
 from unstir.domains.angles.bound import belief_gap, torus_bound
 from unstir.domains.angles.encoding import AngleEncoding
@@ -150,21 +151,5 @@ def _gap(judged: Judged, data: RowData, unseen: RowData, options: Mapping[str, A
     gap, error = belief_gap(
         judged.denoiser, data.law, rows, schedule.time_at_sigma(sigma), Seeds.range(judged.seed, len(rows)).at("gap")
     )
-    value, spread = gap.mean().item(), 1.96 * error.square().sum().sqrt().item() / len(gap)
-    result = Result(
-        metric="belief-gap",
-        value=value,
-        interval=(value - spread, value + spread),
-        floor={"value": 0.0, "interval": (0.0, 0.0)},
-        baselines={},
-        ideal=0.0,
-        better="lower",
-        unit="nats per angle",
-        n_samples=len(rows),
-        n_reference=len(data),
-        seconds=round(time.perf_counter() - began, 3),
-        features="the angles themselves",
-        note=NOTES["belief-gap"],
-        details={"sigma": sigma.tolist(), "gap": gap.tolist(), "error": error.tolist()},
-    )
+    result = measuring.belief_gap(sigma, gap, error, "angle", len(rows), len(data), began, NOTES["belief-gap"])
     return result, figures.gap_figure(sigma, gap, error, encoding.unit, encoding.period)  # type: ignore[attr-defined]

@@ -1,6 +1,5 @@
 """Rotations as turned axes to look at, and as quaternions or matrices on disk."""
 
-import io
 import math
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from unstir.core.errors import InputError, unknown
-from unstir.domains.delimited import csv_text, write_whole
+from unstir.domains.delimited import csv_text, npy_bytes, write_whole
 from unstir.domains.rotations.encoding import RotationEncoding
 from unstir.processes import quaternions
 
@@ -68,9 +67,7 @@ def write_rotations(
     values = encoding.decode(state)
     path = Path(folder) / f"samples-{first:06d}.{kind}"
     if kind == "npy":
-        buffer = io.BytesIO()
-        np.save(buffer, values, allow_pickle=False)
-        return [write_whole(path, buffer.getvalue(), overwrite)]
+        return [write_whole(path, npy_bytes(values), overwrite)]
     order = "xyzw" if encoding.scalar == "last" else "wxyz"
     own = [f"q{part}" for part in order]
     if encoding.form == "matrix":

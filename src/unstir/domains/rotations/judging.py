@@ -11,6 +11,7 @@ from torch import Tensor
 from unstir.core.catalogue import build
 from unstir.core.errors import InputError
 from unstir.core.seeds import Seeds
+from unstir.domains import measuring
 from unstir.domains.base import Figure, Judged, Judgement
 from unstir.domains.measuring import measured
 from unstir.domains.rotations import figures, statistics
@@ -96,21 +97,5 @@ def _gap(judged: Judged, data: RowData, unseen: RowData, options: Mapping[str, A
             gaps.append(data.law(xt, t).log_prob(rows) - mine)
     table = torch.stack(gaps)
     gap, error = table.mean(1), table.std(1) / math.sqrt(len(rows))
-    value, spread = gap.mean().item(), 1.96 * error.square().sum().sqrt().item() / len(gap)
-    result = Result(
-        metric="belief-gap",
-        value=value,
-        interval=(value - spread, value + spread),
-        floor={"value": 0.0, "interval": (0.0, 0.0)},
-        baselines={},
-        ideal=0.0,
-        better="lower",
-        unit="nats per rotation",
-        n_samples=len(rows),
-        n_reference=len(data),
-        seconds=round(time.perf_counter() - began, 3),
-        features="the rotations themselves",
-        note=NOTES["belief-gap"],
-        details={"sigma": sigma.tolist(), "gap": gap.tolist(), "error": error.tolist()},
-    )
+    result = measuring.belief_gap(sigma, gap, error, "rotation", len(rows), len(data), began, NOTES["belief-gap"])
     return result, figures.gap_figure(sigma, gap, error)
