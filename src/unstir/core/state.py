@@ -47,10 +47,14 @@ def concatenate(states: list[Any]) -> Any:
     return map_state(lambda *tensors: torch.cat(tensors), *states)
 
 
+def beside(values: Tensor, like: Tensor) -> Tensor:
+    """Values of shape () or (batch, ...), with axes of one added at the end until they broadcast against ``like``."""
+    return values.reshape(values.shape + (1,) * (like.ndim - values.ndim)) if values.ndim else values
+
+
 def expand(values: Tensor, like: Tensor) -> Tensor:
     """Per-sample values, shape () or (batch,), in the shape (batch, 1, ...) and dtype of ``like``."""
-    values = values.to(device=like.device, dtype=like.dtype)
-    return values.reshape(values.shape + (1,) * (like.ndim - values.ndim)) if values.ndim else values
+    return beside(values.to(device=like.device, dtype=like.dtype), like)
 
 
 def apply_mask(tensor: Tensor, mask: Tensor | None) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from unstir.core.choices import choose
 from unstir.core.seeds import Seeds
-from unstir.core.state import apply_mask
+from unstir.core.state import apply_mask, beside
 from unstir.denoisers.posteriors import Posterior
 from unstir.processes import wrapped_normal
 
@@ -42,7 +42,7 @@ class CircularPosterior(Posterior):
         shrunk = (-2 * (math.pi * self.deviations / self.period[..., None]).square()).exp()
         shares = self.log_shares.exp() * shrunk
         spread = torch.complex((shares * turns.cos()).sum(-1), (shares * turns.sin()).sum(-1))
-        return (_beside(self.log_weights.exp(), spread) * spread).sum(1)
+        return (beside(self.log_weights.exp(), spread) * spread).sum(1)
 
     def direction(self, moment: Tensor) -> Tensor:
         """The place on the torus that first moments point to."""
@@ -79,7 +79,3 @@ class CircularPosterior(Posterior):
         away = x0.double()[:, None, ..., None] - self.centres
         logs = wrapped_normal.log_density(away, self.deviations, self.period[..., None])
         return torch.logsumexp(self.log_shares + logs, -1)
-
-
-def _beside(values: Tensor, like: Tensor) -> Tensor:
-    return values.reshape(values.shape + (1,) * (like.ndim - values.ndim))

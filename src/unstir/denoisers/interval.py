@@ -7,7 +7,7 @@ from torch import Tensor
 
 from unstir.core.choices import choose
 from unstir.core.seeds import Seeds
-from unstir.core.state import apply_mask
+from unstir.core.state import apply_mask, beside
 from unstir.denoisers.posteriors import Posterior
 from unstir.processes import reflected_normal
 from unstir.processes.reflected import ReflectedProcess
@@ -35,7 +35,7 @@ class ReflectedPosterior(Posterior):
         low, width = self.process.ends(self.like)
         means = reflected_normal.mean(self.centres, self.deviations, width[..., None])
         inner = (self.log_shares.exp() * means).sum(-1)
-        weights = self.log_weights.exp().reshape(self.log_weights.shape + (1,) * (inner.ndim - 2))
+        weights = beside(self.log_weights.exp(), inner)
         object.__setattr__(self, "mean", (low + (weights * inner).sum(1)).to(self.like.dtype))
 
     def sample(self, seeds: Seeds) -> Tensor:

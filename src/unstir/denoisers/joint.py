@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unstir.core.choices import choose
 from unstir.core.seeds import Seeds
-from unstir.core.state import map_state
+from unstir.core.state import beside, map_state
 from unstir.denoisers.posteriors import Posterior
 
 
@@ -94,4 +94,4 @@ def mixed_mean(weights: Tensor, members: Sequence[Any]) -> Any:
 
 def _average(weights: Tensor, values: Sequence[Tensor]) -> Tensor:
     stacked = torch.stack(list(values), 1)
-    return (weights.reshape(weights.shape + (1,) * (stacked.ndim - 2)) * stacked).sum(1)
+    return (beside(weights, stacked) * stacked).sum(1)

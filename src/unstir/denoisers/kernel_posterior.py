@@ -9,7 +9,7 @@ from torch import Tensor
 from unstir.core.choices import choose
 from unstir.core.errors import InputError
 from unstir.core.seeds import Seeds
-from unstir.core.state import apply_mask, mean_per_sample
+from unstir.core.state import apply_mask, beside, mean_per_sample
 from unstir.denoisers.posteriors import Posterior
 from unstir.processes.brownian import BrownianProcess
 
@@ -66,7 +66,7 @@ class KernelPosterior(Posterior):
             moments = self.product_moments(self.centres, self.deviations, *self._seen())
         shares = self.log_shares.exp().reshape(*self.log_shares.shape, *self._ones)
         within = (shares * moments).sum(-1 - len(self._ones))
-        weights = self.log_weights.exp().reshape(*self.log_weights.shape, *(1,) * (within.ndim - 2))
+        weights = beside(self.log_weights.exp(), within)
         return (weights * within).sum(1)
 
     @abstractmethod

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from unstir.core.choices import choose
 from unstir.core.seeds import Seeds
-from unstir.core.state import apply_mask
+from unstir.core.state import apply_mask, beside
 from unstir.denoisers.posteriors import Posterior
 from unstir.processes.simplex import SimplexProcess
 
@@ -38,7 +38,7 @@ class LogisticNormalPosterior(Posterior):
     def mean_coordinates(self) -> Tensor:
         """E[z_0] of the log-ratios, float64 (batch, ..., parts - 1)."""
         inner = (self.log_shares.exp()[..., None] * self.centres).sum(-2)
-        weights = self.log_weights.exp().reshape(self.log_weights.shape + (1,) * (inner.ndim - 2))
+        weights = beside(self.log_weights.exp(), inner)
         return (weights * inner).sum(1)
 
     def sample(self, seeds: Seeds) -> Tensor:

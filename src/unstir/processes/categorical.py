@@ -12,7 +12,7 @@ from torch import Tensor
 from unstir.core.choices import choose
 from unstir.core.errors import InputError, suggest
 from unstir.core.seeds import Seeds
-from unstir.core.state import apply_mask
+from unstir.core.state import apply_mask, beside
 from unstir.processes.base import Process, even_pairs
 from unstir.processes.generators import transition_matrix
 from unstir.processes.schedules.base import Schedule, float64
@@ -180,7 +180,7 @@ class CategoricalProcess(Process):
         if self.absorbing:
             # a token that is not masked is the clean one; a masked one was masked in (s, t] with this chance
             freed = 1 - self._touched(s) / self._touched(t)
-            freed = _beside(torch.nan_to_num(freed, nan=0.0).to(xt.device), xt)
+            freed = beside(torch.nan_to_num(freed, nan=0.0).to(xt.device), xt)
             shown = (xt == self.mask_class) & (seeds.at("bridge").to(xt.device).uniform(tuple(xt.shape[1:])) < freed)
             return apply_mask(torch.where(shown, x0, xt), mask)
         logs = self.log_forward(x0, torch.zeros_like(float64(s)), s) + self.log_backward(xt, s, t)
@@ -202,7 +202,7 @@ class CategoricalProcess(Process):
         ``log_weights`` (batch, ..., classes), or (batch, ..., states) where a mask has a weight too, need not be
         normalised; what a belief about every token says of its law at another time.
         """
-        gap = _beside(self._gap(s, t).to(log_weights.device), log_weights)
+        gap = beside(self._gap(s, t).to(log_weights.device), log_weights)
         weights = log_weights.double()
         if not isinstance(self.rates, str):
             largest = weights.amax(-1, keepdim=True).clamp(min=torch.finfo(torch.float64).min)
@@ -226,8 +226,8 @@ class CategoricalProcess(Process):
             different, which = gap.unique(return_inverse=True)  # a batch may share one time
             matrix = transition_matrix(self.generator.to(x.device), different)
             matrix = matrix.log() if forward else matrix.log().transpose(-1, -2)
-            return matrix[_beside(which, x), x]
-        gap = _beside(gap, x)[..., None]
+            return matrix[beside(which, x), x]
+        gap = beside(gap, x)[..., None]
         other, x = torch.arange(self.states, device=x.device), x[..., None]
         touched = -torch.expm1(-gap)
         if not self.absorbing:
@@ -258,9 +258,4 @@ class CategoricalProcess(Process):
         return torch.nan_to_num(self.clock(t) - self.clock(s), nan=0.0, posinf=torch.inf)
 
     def _elapsed(self, s: Tensor, t: Tensor, like: Tensor) -> Tensor:
-        return _beside(self._gap(s, t).to(like.device), like)
-
-
-def _beside(values: Tensor, like: Tensor) -> Tensor:
-    """Per-sample float64 values, () or (batch,), in a shape that broadcasts against ``like``."""
-    return values.reshape(values.shape + (1,) * (like.ndim - 1)) if values.ndim else values
+        return beside(self._gap(s, t).to(like.device), like)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from unstir.core.choices import choose, normalised
 from unstir.core.errors import InputError
-from unstir.core.state import apply_mask
+from unstir.core.state import apply_mask, beside
 from unstir.denoisers.base import Denoiser
 from unstir.denoisers.discrete import behind, log_marginals, log_ratios
 from unstir.processes.categorical import CategoricalProcess
@@ -60,7 +60,7 @@ def _of_elements(law: Tensor, mask: Tensor | None) -> Tensor:
     """The law, even where there is no element: what padding holds need not be possible."""
     if mask is None:
         return law
-    return torch.where(mask.reshape(mask.shape + (1,) * (law.ndim - mask.ndim)), law, 0.0)
+    return torch.where(beside(mask, law), law, 0.0)
 
 
 def belief_at(denoiser: Denoiser, x: Tensor, t: Tensor) -> tuple[Tensor, Any]:
