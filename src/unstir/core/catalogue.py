@@ -32,6 +32,9 @@ KINDS = {
     "noise_levels": "distributions of the noise levels met in training",
     "exact": "denoisers of laws known in closed form",
     "guidance": "what steers: denoisers around denoisers",
+    "operators": "what is measured of clean data",
+    "noises": "the noise of measuring",
+    "methods": "ways to draw what is behind a measurement",
     "physics": "classical diffusion, solved and simulated",
     "networks": "architectures",
     "samplers": "ways from noise to data",
@@ -54,6 +57,9 @@ _HOMES = {
     "couplings": "training/couplings",
     "trackers": "training/trackers",
     "checks": "verification/checks",
+    "operators": "inverse/operators",
+    "noises": "inverse/noises",
+    "methods": "inverse/methods",
 }
 _ROOT = Path(__file__).parent.parent
 
@@ -118,6 +124,7 @@ def find(kind: str, name: str) -> Entry:
 
 
 KIND_SINGULAR = {
+    "noises": "noise of measuring",
     "processes": "process",
     "noise_levels": "noise-level distribution",
     "learning_rates": "learning rate",

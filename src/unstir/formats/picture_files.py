@@ -125,7 +125,7 @@ class PictureRows:
         return result
 
     def _picture(self, file: Path) -> np.ndarray:
-        pixels = _pixels(file)
+        pixels = picture_pixels(file)
         if pixels.dtype != self.dtype:
             raise ValueError(f"{pixels.dtype} pixels, where {self.dtype} were found before")
         pixels = _in_mode(pixels, self._mode)
@@ -134,7 +134,7 @@ class PictureRows:
         return pixels[..., 0] if self._mode == "grey" else pixels
 
 
-def _pixels(file: Path) -> np.ndarray:
+def picture_pixels(file: Path) -> np.ndarray:
     """Pixels as they are, (height, width, channels) of 1, 2, 3 or 4 channels."""
     content = file.read_bytes()
     if deep_colour(content[:26]):

@@ -8,13 +8,14 @@ from torch import Tensor
 
 from unstir.core.choices import normalised
 from unstir.core.errors import InputError
-from unstir.core.state import apply_mask, batch_size, take, tensors_of
+from unstir.core.state import apply_mask, map_state, take
 from unstir.denoisers.base import Denoiser
 from unstir.denoisers.discrete import CategoricalPosterior, belief_of_ratios, log_marginals, log_ratios
 from unstir.denoisers.joint import JointPosterior
 from unstir.denoisers.posteriors import Posterior
-from unstir.guidance.base import Guide, Strength, idle, refuse, times, with_mean
+from unstir.guidance.base import Guide, Strength, float64, gradient, idle, per_signal, refuse, times, with_mean
 from unstir.processes.gaussian import GaussianProcess
+from unstir.processes.joint import time_of
 
 __all__ = ["ClassifierGuidance"]
 
@@ -63,7 +64,7 @@ class ClassifierGuidance(Guide):
         """The class itself: the claims build guides around laws of theirs."""
         return {"around exact laws": cls}
 
-    def forward(self, xt: Any, t: Tensor, drop: Tensor | None = None, **condition: Tensor) -> Posterior:
+    def forward(self, xt: Any, t: Any, drop: Tensor | None = None, **condition: Tensor) -> Posterior:
         """The steered belief."""
         told = {name: condition.pop(name) for name in self.told if name in condition}
         belief = self.denoiser(xt, t, drop, **condition)
@@ -72,11 +73,12 @@ class ClassifierGuidance(Guide):
         strengths = self.strengths(t, drop)
         if idle(strengths) or (self.told and not told):
             return belief
-        times_at = torch.as_tensor(t, dtype=torch.float64)
+        times_at = float64(t)
 
         def likelihood(state: Any, rows: Tensor) -> Tensor:
             own = {name: values[rows] for name, values in told.items()}
-            return self.log_likelihood(state, times_at[rows] if times_at.ndim else times_at, **own)
+            at = map_state(lambda time: time[rows] if time.ndim else time, times_at)
+            return self.log_likelihood(state, at, **own)
 
         mask = condition.get("mask", self.mask)
         return self._steered(self.process, belief, xt, times_at, strengths, likelihood, mask)
@@ -86,7 +88,7 @@ class ClassifierGuidance(Guide):
         process: Any,
         belief: Any,
         xt: Any,
-        t: Tensor,
+        t: Any,
         strength: Any,
         likelihood: Callable[..., Tensor],
         mask: Tensor | None,
@@ -100,17 +102,18 @@ class ClassifierGuidance(Guide):
                 def within(state: Any, rows: Tensor, name: str = name) -> Tensor:
                     return likelihood({**take(xt, rows), name: state}, rows)
 
-                found[name] = self._steered(part, belief.part(name), xt[name], t, strength[name], within, mask)
+                at = time_of(t, name)
+                found[name] = self._steered(part, belief.part(name), xt[name], at, strength[name], within, mask)
             return JointPosterior(found)
         if process.space == "tokens":
             logs = log_marginals(belief, process.classes)
             gains = self._linear_gains(process, xt, likelihood) if self.first_order else None
             gains = self._gains(process, xt, likelihood, mask) if gains is None else gains
-            return _steered_tokens(process, logs, xt, t, _beside(strength, gains) * gains)
+            return steered_tokens(process, logs, xt, t, beside(strength, gains) * gains)
         if not isinstance(process, GaussianProcess):
             raise refuse("classifier guidance", process, "Gaussian processes, tokens and what is made of these")
-        gradient = _gradient(likelihood, xt)
-        shift = times(strength, _per_signal(process, gradient.double(), t, mask))
+        slopes = _slopes(likelihood, xt)
+        shift = times(strength, per_signal(process, slopes.double(), t, mask))
         return with_mean(belief, belief.mean + shift.to(belief.mean.dtype))
 
     def _gains(self, process: Any, xt: Tensor, likelihood: Callable[..., Tensor], mask: Tensor | None) -> Tensor:
@@ -132,11 +135,11 @@ class ClassifierGuidance(Guide):
 
     def _linear_gains(self, process: Any, xt: Tensor, likelihood: Callable[..., Tensor]) -> Tensor:
         """The same to first order, from the gradient in the one-hot code."""
-        slopes = _gradient(likelihood, torch.nn.functional.one_hot(xt, process.states).double())
+        slopes = _slopes(likelihood, torch.nn.functional.one_hot(xt, process.states).double())
         return slopes - slopes.gather(-1, xt[..., None])
 
 
-def _steered_tokens(process: Any, logs: Tensor, xt: Tensor, t: Tensor, gains: Tensor) -> CategoricalPosterior:
+def steered_tokens(process: Any, logs: Tensor, xt: Tensor, t: Tensor, gains: Tensor) -> CategoricalPosterior:
     """The belief whose reversed chain has its rates multiplied by exp(``gains``)."""
     if process.absorbing:
         hidden = (xt == process.mask_class)[..., None]
@@ -152,27 +155,11 @@ def _steered_tokens(process: Any, logs: Tensor, xt: Tensor, t: Tensor, gains: Te
     return CategoricalPosterior(found)
 
 
-def _gradient(likelihood: Callable[..., Tensor], x: Tensor) -> Tensor:
-    rows = torch.arange(batch_size(x), device=tensors_of(x)[0].device)
-    with torch.enable_grad():
-        given = x.detach().requires_grad_()
-        value = likelihood(given, rows)
-        if not value.requires_grad:
-            raise InputError("the log-likelihood must be differentiable in the state; what came back has no gradient")
-        (gradient,) = torch.autograd.grad(value.sum(), given)
-    return gradient
+def _slopes(likelihood: Callable[..., Tensor], x: Tensor) -> Tensor:
+    rows = torch.arange(len(x), device=x.device)
+    return gradient(lambda state: likelihood(state, rows), x, "the log-likelihood")
 
 
-def _per_signal(process: GaussianProcess, gradient: Tensor, t: Tensor, mask: Tensor | None) -> Tensor:
-    """sigma^2/alpha times the gradient, mode by mode where a process has modes; zero where alpha is."""
-    modes = getattr(process, "modes", None)
-    grid = None if modes is None else modes(gradient)
-    alpha, sigma = process.coefficients(t, gradient)
-    factor = torch.where(alpha > 0, sigma.square() / alpha, 0.0)
-    moved = factor * (gradient if grid is None else grid.to_modes(gradient))
-    moved = moved if grid is None else grid.to_grid(moved)
-    return getattr(process, "project", apply_mask)(moved, mask)
-
-
-def _beside(values: Tensor, like: Tensor) -> Tensor:
+def beside(values: Tensor, like: Tensor) -> Tensor:
+    """Per-sample values, () or (batch,), ready to multiply ``like``, in their own dtype."""
     return values.reshape(values.shape + (1,) * (like.ndim - 1)) if values.ndim else values

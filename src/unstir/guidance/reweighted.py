@@ -39,7 +39,7 @@ class ReweightedPosterior(Posterior):
         ratios = [self.conditional.log_prob(x0).double() - self.unconditional.log_prob(x0).double() for x0 in drawn]
         logs = self.strength.reshape(-1, 1) * torch.stack(ratios, 1)
         # what cannot be without the condition is no better than the likeliest
-        chosen = choose(torch.nan_to_num(logs, nan=0.0, posinf=700.0, neginf=-700.0), seeds.at("chosen"))
+        chosen = choose(torch.nan_to_num(logs, nan=0.0, posinf=1e300, neginf=-1e300), seeds.at("chosen"))
         rows = torch.arange(len(chosen), device=chosen.device)
         return map_state(lambda *parts: torch.stack(parts)[chosen, rows], *drawn)
 

@@ -13,11 +13,12 @@ from torch import Tensor
 from unstir.core.errors import InputError
 from unstir.core.seeds import Seeds
 from unstir.domains.images.augmentation import Augmentation
+from unstir.domains.images.crops import Crops, is_single_picture, single_picture
 from unstir.domains.images.encoding import ImageEncoding, find_layout, find_range
-from unstir.formats.base import Samples, find_format
+from unstir.formats.base import Format, Samples, find_format
 from unstir.formats.survey import survey
 
-_OWN_OPTIONS = ("path", "format", "name", "range", "layout", "augment", "memory")
+_OWN_OPTIONS = ("path", "format", "name", "range", "layout", "augment", "memory", "crops")
 
 
 class ImageData:
@@ -100,17 +101,26 @@ class ImageData:
 def read_images(options: Mapping[str, Any]) -> ImageData:
     """Pictures from the options of a recipe's ``data``: those of ``ImageData``, and those of the format.
 
-    ``labels: false`` leaves the labels out.
+    ``labels: false`` leaves the labels out. A ``path`` may be one picture's file, or ``skimage:NAME`` for one of
+    scikit-image's; ``crops`` makes many small ones of it (see ``crops.Crops``).
     """
     own = {key: options[key] for key in _OWN_OPTIONS if key in options}
     rest = {key: value for key, value in options.items() if key not in _OWN_OPTIONS}
     unlabelled = rest.get("labels") is False
     if unlabelled:
         del rest["labels"]
-    path, format = own.pop("path", None), own.pop("format", None)
-    found, chosen = find_format(path, format)
-    chosen.check(rest, path or format, also=_OWN_OPTIONS)
-    samples = chosen.read(found, **rest)
+    path, format, crops = own.pop("path", None), own.pop("format", None), own.pop("crops", None)
+    if format is None and is_single_picture(path):
+        Format("one picture", lambda _: True, single_picture).check(rest, path, also=_OWN_OPTIONS)
+        samples = single_picture(path, **rest)
+    else:
+        found, chosen = find_format(path, format)
+        chosen.check(rest, path or format, also=_OWN_OPTIONS)
+        samples = chosen.read(found, **rest)
+    if crops is not None:
+        if (stated := own.get("layout")) is not None:
+            samples = replace(samples, attributes={**samples.attributes, "layout": stated})
+        samples = Crops.of(crops).taken_from(samples)
     if unlabelled:
         samples = replace(samples, labels=None, label_names=())
     return ImageData(samples, **own)

@@ -10,6 +10,7 @@ from unstir.core.errors import InputError, unknown
 from unstir.domains.delimited import read_columns
 from unstir.domains.rows import RowData, checked_options, divided, kept_apart
 from unstir.domains.tables.columns import TRANSFORMS, fit_column
+from unstir.domains.tables.credit import credit_table
 from unstir.domains.tables.encoding import TableEncoding
 from unstir.training.data import Data
 
@@ -24,15 +25,21 @@ _OPTIONS = {
     "held_out": 0.25,
     "seed": 0,
 }
-SHIPPED = {"diabetes": "progression", "wine": "class", "iris": "species", "breast-cancer": "diagnosis"}
-"""Tables that come with scikit-learn, and what their last column is called here."""
+SHIPPED = {
+    "diabetes": "progression",
+    "wine": "class",
+    "iris": "species",
+    "breast-cancer": "diagnosis",
+    "credit": "decision",
+}
+"""Tables that come with scikit-learn, and one made here (``credit.py``); what their last column is called here."""
 
 
 def read_tables(options: Mapping[str, Any]) -> RowData:
     """Rows of a table from the options of a recipe's ``data``.
 
     - ``path``: a CSV file with the columns' names in its first line; without one ``name`` says which table of
-      scikit-learn's: diabetes, wine, iris or breast-cancer. ``columns``: those to take, else all.
+      scikit-learn's: diabetes, wine, iris or breast-cancer; or credit. ``columns``: those to take, else all.
     - ``types``: of single columns, ``{age: continuous, grade: ordinal}``: categorical, ordinal, continuous or positive;
       the others' are told by their values (see ``columns.fit_column``).
     - ``missing``: error, or drop for rows with empty cells.
@@ -73,11 +80,13 @@ def read_tables(options: Mapping[str, Any]) -> RowData:
 
 
 def shipped(name: str) -> dict[str, list[str]]:
-    """A table that comes with scikit-learn, as columns of text; its target is the last one."""
-    from sklearn import datasets
-
+    """A table that comes with scikit-learn, or the credit table, as columns of text; its target is the last one."""
     if name not in SHIPPED:
         raise unknown("table of scikit-learn's", name, SHIPPED)
+    if name == "credit":
+        return credit_table()
+    from sklearn import datasets
+
     # unscaled, so that the numbers have their units and sex is a category
     options = {"scaled": False} if name == "diabetes" else {}
     found = getattr(datasets, f"load_{name.replace('-', '_')}")(**options)

@@ -1,0 +1,1 @@
+"""What is measured of clean data, one file a family of operators; ``base.py`` says what an operator is."""
