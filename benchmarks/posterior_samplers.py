@@ -2,9 +2,10 @@
 
 Every library is handed the same exact belief about mixtures of Gaussians and the same reading, and about as many calls
 of the belief. Told is the sliced Wasserstein-1 distance of its draws to exact draws of the posterior, in deviations of
-the data; the floor is what two sets of exact draws are apart. The sequential Monte Carlo methods (twisted, TDS) have all
-draws in one population of particles; "longer" is with twice the calls. Peers run in the same process with their own settings, and where a strength is their user's to choose, with the
-best of six. Written to ``benchmarks/results/posterior_samplers.md``.
+the data; the floor is what two sets of exact draws are apart. The sequential Monte Carlo methods (twisted, TDS) have
+all draws in one population of particles; "longer" is with twice the calls. Peers run in the same process with their own
+settings, and where a strength is their user's to choose, with the best of six. Written to
+``benchmarks/results/posterior_samplers.md``.
 """
 
 import statistics
