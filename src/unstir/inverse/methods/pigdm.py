@@ -35,8 +35,9 @@ class PiGDMMethod(Method):
     with :math:`r_t^2 = s^2\sigma^2/(\alpha^2s^2+\sigma^2)`, what is left of data of standard ``deviation`` s (by
     default the network's own, else 1). ``strength`` :math:`\zeta=1` is Bayes's rule, and then the belief's mean is
     exact for independent normal data of that deviation. Of data with structure more is known than :math:`r_t` says, so
-    that this pull is too weak there, and the default is stronger, as are the paper's weights. One pass backwards a step; the
-    inverse is found in the operator's singular values, or without a matrix for large samples. An exact measurement is allowed, for which the inverse is the pseudo-inverse.
+    that this pull is too weak there, and the default is stronger, as are the paper's weights. One pass backwards a
+    step; the inverse is found in the operator's singular values, or without a matrix for large samples. An exact
+    measurement is allowed, for which the inverse is the pseudo-inverse.
 
     Raises InputError for options out of range.
 
