@@ -146,7 +146,7 @@ def solve(
 @app.command()
 def edit(
     run: RunPath,
-    file: Annotated[str, typer.Argument(help="A picture file, or skimage:NAME.")],
+    file: Annotated[str, typer.Argument(help="A picture file, skimage:NAME, or row:N of the run's own data.")],
     strength: Annotated[
         float | None, typer.Option(help="0 leaves it as it is, 1 makes it anew; 0.5 by default, 1 behind a mask.")
     ] = None,

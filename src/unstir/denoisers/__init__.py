@@ -4,7 +4,8 @@
 ``circular.py``, ``lattice.py``, ``interval.py``, ``simplex.py``, ``rotational.py``, ``spherical.py`` and
 ``spectral.py`` about what their names say, ``joint.py`` about several parts. ``learned/`` makes networks into
 denoisers, one file for each kind of data; ``parameterisations.py`` what a network predicts, ``weightings.py`` and
-``noise_levels.py`` how it is trained, ``variances.py`` the variance that a point lacks. May import ``processes``,
+``noise_levels.py`` how it is trained, ``variances.py`` the variance that a point lacks; ``tiled.py`` serves pictures
+larger than a network's. May import ``processes``,
 ``networks`` and ``core``.
 
 Whatever improves a denoiser (guidance, a measurement, an exact law) is a denoiser around it: a new one

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from unstir.core.choices import normalised
 from unstir.core.errors import InputError
-from unstir.core.state import apply_mask, map_state, take
+from unstir.core.state import apply_mask, beside, map_state, take
 from unstir.denoisers.base import Denoiser
 from unstir.denoisers.discrete import CategoricalPosterior, belief_of_ratios, log_marginals, log_ratios
 from unstir.denoisers.joint import JointPosterior
@@ -158,8 +158,3 @@ def steered_tokens(process: Any, logs: Tensor, xt: Tensor, t: Tensor, gains: Ten
 def _slopes(likelihood: Callable[..., Tensor], x: Tensor) -> Tensor:
     rows = torch.arange(len(x), device=x.device)
     return gradient(lambda state: likelihood(state, rows), x, "the log-likelihood")
-
-
-def beside(values: Tensor, like: Tensor) -> Tensor:
-    """Per-sample values, () or (batch,), ready to multiply ``like``, in their own dtype."""
-    return values.reshape(values.shape + (1,) * (like.ndim - 1)) if values.ndim else values

@@ -9,14 +9,13 @@ from torch import Tensor
 
 from unstir.core.choices import normalised
 from unstir.core.errors import InputError
-from unstir.core.state import batch_size
+from unstir.core.state import batch_size, beside
 from unstir.denoisers.base import Denoiser
 from unstir.denoisers.discrete import CategoricalPosterior, log_marginals
 from unstir.denoisers.joint import JointPosterior
 from unstir.denoisers.posteriors import GaussianPosterior, PointPosterior, Posterior
 from unstir.guidance.auto import same_noise
 from unstir.guidance.base import Guide, Strength, bound, idle, names_in, times, with_mean
-from unstir.guidance.classifier import beside
 from unstir.guidance.classifier_free import pushed
 from unstir.guidance.tilted import TiltedPosterior
 from unstir.processes.gaussian import GaussianProcess

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from unstir.core.choices import normalised
 from unstir.core.errors import InputError, unknown
-from unstir.core.state import batch_size, map_state
+from unstir.core.state import batch_size, beside, map_state
 from unstir.denoisers.base import Denoiser
 from unstir.denoisers.discrete import CategoricalPosterior, log_marginals
 from unstir.denoisers.joint import JointPosterior
 from unstir.denoisers.posteriors import GaussianPosterior, PointPosterior, Posterior
 from unstir.guidance.base import Guide, Strength, by_mode, float64, followed, idle, per_signal, refuse, times, with_mean
-from unstir.guidance.classifier import ClassifierGuidance, beside
+from unstir.guidance.classifier import ClassifierGuidance
 from unstir.guidance.tilted import TiltedPosterior
 from unstir.processes.gaussian import GaussianProcess
 from unstir.processes.joint import time_of

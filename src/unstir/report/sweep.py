@@ -250,7 +250,9 @@ def _pictures(folder: Path, told: Mapping[str, Any], domain: Domain, encoding: E
                             class_="class-row"))  # fmt: skip
     if not rows:
         return None
-    grid = element("div", rows, class_="classes", style="--columns:10", role="img", aria_label="Samples by strength")
+    grid = element(
+        "div", rows, class_="classes stacked", style="--columns:10", role="img", aria_label="Samples by strength"
+    )
     told_of = caption("The same sample numbers, a row each strength.", "Down a column only the guidance changes.")
     return section("samples", "What one sees", None, figure(grid, told_of))
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,10 +15,12 @@ from unstir.denoisers.base import Denoiser
 from unstir.denoisers.tiled import TiledDenoiser
 from unstir.domains.images.crops import ENDINGS
 from unstir.domains.images.editing import Picture, read_mask, read_picture, write_picture
+from unstir.domains.images.profile_writing import Keepsakes
 from unstir.run.sampling import TrainedRun
 
 RESTORATIONS = ("denoise", "inpaint", "super-resolve", "deblur", "colourise", "scratches", "painting")
 ALPHA = "alpha"
+ROW = "row:"  # the prefix of a row of the run's own data
 _READING_NOISE = 0.01  # of black to white: a reading of 8 bits is no surer than that, and methods want some
 _METHOD = "mmps"
 _BATCH, _LARGE_BATCH = 4, 1  # part of what an edit is; large pictures go one by one
@@ -88,6 +91,8 @@ class Edited:
 def edit_run(run: TrainedRun, file: str | Path, options: EditOptions, out: Path | None = None) -> Edited:
     """Edits a picture file as told and writes PNGs, ``NAME-000000.png`` and so on, into ``out`` or RUN/edits.
 
+    ``row:7`` in place of a file is row 7 of the run's own data.
+
     ``out`` may name a single PNG. Raises InputError for a run that is not of pictures, a picture of another size than
     the run's (unless ``tile``), a mask that does not fit, options that contradict each other.
     """
@@ -120,7 +125,8 @@ class _Work:
     @classmethod
     def of(cls, run: TrainedRun, file: str | Path, options: EditOptions) -> "_Work":
         channels, *size = run.shape
-        picture = read_picture(file, 1 if options.restore == "colourise" else channels)
+        grey = options.restore == "colourise"
+        picture = _row(run, file, grey) if str(file).startswith(ROW) else read_picture(file, 1 if grey else channels)
         if options.restore == "colourise" and channels != 3:
             raise InputError(f"colour is given back by a run of colour pictures; this one has {channels} channels")
         keep: Tensor | None = None
@@ -329,6 +335,19 @@ def _denoised(work: _Work) -> tuple[Tensor, tuple[str, ...]]:
         batch=work.batch,
     )
     return made, remarks
+
+
+def _row(run: TrainedRun, name: str | Path, grey: bool) -> Picture:
+    """A row of the run's data as a picture; of one channel if it is to be grey."""
+    number = str(name).removeprefix(ROW)
+    if not number.isdecimal() or int(number) >= len(run.data):
+        raise InputError(f"{name}: the rows of {run.data.name} go from row:0 to row:{len(run.data) - 1}")
+    state, _ = run.data.batch(np.array([int(number)]))
+    assert isinstance(state, Tensor)  # runs of images hold pictures
+    values = state[0].float()
+    if grey and len(values) == 3:
+        values = (values * values.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(0, keepdim=True)
+    return Picture(values.contiguous(), None, None, Keepsakes())
 
 
 def _files(run: TrainedRun, file: str | Path, out: Path | None, count: int) -> list[Path]:

@@ -220,7 +220,8 @@ class Asked:
 
     def record(self) -> dict[str, Any]:
         """Plain values, fit for JSON."""
-        return {key: str(value) if isinstance(value, Path) else value for key, value in vars(self).items()}
+        own = {key: str(value) if isinstance(value, Path) else value for key, value in vars(self).items()}
+        return own if self.name == "fairness" else {key: value for key, value in own.items() if key != "way"}
 
 
 @dataclass(frozen=True)

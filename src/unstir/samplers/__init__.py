@@ -12,7 +12,8 @@ The interface is in ``base.py``, with the driver ``sample`` and the loop beneath
   has their options, ``interpolation.py`` the exact weights, ``band_steps.py`` steps by frequency;
 - ways to use a sampler: ``brownian.py`` (noise that does not depend on the grid), ``trajectory.py`` (film strips,
   states put away and taken up), ``stopping.py`` (beliefs that are settled), ``parallel.py`` (all steps at once) with
-  the coefficients that ``step_coefficients.py`` finds out;
+  the coefficients that ``step_coefficients.py`` finds out, ``editing.py`` (part of the way and back), from a level that
+  ``noise_estimation.py`` reads off the data;
 - from data to noise: ``inversion.py`` by one of the ``inversion_ways.py``, with the equations that ``fixed_point.py``
   solves, and ``noise_interpolation.py``.
 

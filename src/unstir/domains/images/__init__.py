@@ -1,8 +1,10 @@
 """Pictures of any size and number of channels, with or without labels.
 
 Data of this field: float32 (channels, height, width) in [-1, 1]; class numbers as the condition ``label``.
-May import what ``domains`` may. ``data`` reads and encodes, ``augmentation`` changes, ``drawing`` draws, ``writing``
-writes, ``defaults`` proposes a network.
+May import what ``domains`` may. ``data`` reads and encodes (``crops`` cuts), ``augmentation`` changes, ``drawing``
+draws, ``writing`` writes, ``defaults`` proposes a network. A single picture is read and written by ``editing``, with
+all that ``profile_writing`` keeps of its file; ``restoration`` has classical ways and the marks of age, ``style`` the
+statistics of texture.
 """
 
 from unstir.domains.base import Domain
