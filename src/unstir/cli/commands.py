@@ -1,10 +1,12 @@
 """The verbs of the command line."""
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from unstir.cli import steering
+from unstir.cli.shared import RunPath, conditions, console
 
 app = typer.Typer(
     help="Diffusion models for scientists and artists, checked against exact answers.",
@@ -19,7 +21,6 @@ Overrides = Annotated[
     list[str] | None, typer.Argument(help="Changes to the recipe, such as training.steps=500 data.path=pictures/.")
 ]
 Folder = Annotated[Path | None, typer.Option(help="The run folder; runs/NAME by default.")]
-RunPath = Annotated[Path, typer.Argument(help="A run folder.")]
 
 
 @app.command()
@@ -76,7 +77,7 @@ def sample(
         first=first,
         seed=seed,
         out=out,
-        condition=_conditions(condition or []),
+        condition=conditions(condition or []),
         sampler=sampler,
         grid=grid,
         steps=steps,
@@ -85,132 +86,8 @@ def sample(
     print(f"{count} samples in {place}")
 
 
-@app.command()
-def solve(
-    run: RunPath,
-    operator: Annotated[
-        str, typer.Option(help="What was measured: a name of `unstir list operators` with options, blur,deviation=1.5.")
-    ],
-    data: Annotated[
-        Path | None, typer.Option(help="A file with the sample; a row of the run's own data by default.")
-    ] = None,
-    of: Annotated[int, typer.Option(help="Which row of the data, or of the file.")] = 0,
-    degraded: Annotated[
-        bool, typer.Option("--degraded/--clean", help="Whether the file holds the reading, or what is to be measured.")
-    ] = False,
-    noise: Annotated[
-        str, typer.Option(help="See `unstir list noises`; of pictures in units from 0 (black) to 1 (white).")
-    ] = "gaussian,deviation=0.05",
-    method: Annotated[str, typer.Option(help="See `unstir list methods`, with options if wanted.")] = "twisted",
-    count: Annotated[int, typer.Option(help="How many draws.")] = 64,
-    steps: Annotated[int | None, typer.Option(help="The method's steps.")] = None,
-    grid: Annotated[str | None, typer.Option(help="A time grid's name; the recipe's by default.")] = None,
-    seed: Annotated[int | None, typer.Option(help="The seed; the recipe's by default.")] = None,
-    condition: Annotated[list[str] | None, typer.Option(help="A condition, such as label=3; none by default.")] = None,
-    calibrate: Annotated[
-        int | None, typer.Option(help="Try on so many problems of known truth whether the spread can be believed.")
-    ] = None,
-    calibrate_on: Annotated[
-        str, typer.Option(help="Truths: model, its own samples (tries the method); data (method and model together).")
-    ] = "model",
-    out: Annotated[Path | None, typer.Option(help="A folder of its own in RUN/solutions by default.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
-) -> None:
-    """Draw what is behind a measurement, with a trained run as the prior."""
-    from unstir.report.solved import write_solved
-    from unstir.run.folder import RunFolder
-    from unstir.run.readings import specification
-    from unstir.run.sampling import TrainedRun
-    from unstir.run.solving import solve_run
-
-    folder = solve_run(
-        TrainedRun(RunFolder.open(run), device),
-        specification(operator),
-        specification(noise),
-        specification(method),
-        data=data,
-        of=of,
-        degraded=degraded,
-        count=count,
-        steps=steps,
-        grid=grid,
-        seed=seed,
-        condition=_conditions(condition or []),
-        out=out,
-        calibrate=calibrate,
-        calibrate_on=calibrate_on,
-    )
-    print(f"solution: {write_solved(folder)}")
-
-
-@app.command()
-def edit(
-    run: RunPath,
-    file: Annotated[str, typer.Argument(help="A picture file, skimage:NAME, or row:N of the run's own data.")],
-    strength: Annotated[
-        float | None, typer.Option(help="0 leaves it as it is, 1 makes it anew; 0.5 by default, 1 behind a mask.")
-    ] = None,
-    mask: Annotated[
-        str | None, typer.Option(help="A file, white where the picture is made anew; or alpha: where it is not opaque.")
-    ] = None,
-    outpaint: Annotated[str | None, typer.Option(help="Pixels added left, top, right, bottom: 8,8,0,0.")] = None,
-    restore: Annotated[
-        str | None,
-        typer.Option(help="denoise, inpaint, super-resolve, deblur, colourise, scratches or painting."),
-    ] = None,
-    condition: Annotated[list[str] | None, typer.Option(help="What the edit is told, such as label=3.")] = None,
-    source_condition: Annotated[
-        list[str] | None, typer.Option(help="What the picture is, such as label=8: encoded so, then decoded anew.")
-    ] = None,
-    style: Annotated[list[str] | None, typer.Option(help="A picture whose style is followed; once or more.")] = None,
-    style_strength: Annotated[float, typer.Option(help="How strongly.")] = 1.0,
-    tile: Annotated[bool, typer.Option("--tile", help="For pictures larger than the run's: in windows.")] = False,
-    seamless: Annotated[bool, typer.Option("--seamless", help="In windows that wrap around: it tiles.")] = False,
-    count: Annotated[int, typer.Option(help="How many edits, which differ by their noise.")] = 1,
-    seed: Annotated[int | None, typer.Option(help="The seed; the recipe's by default.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps of the sampler, or of the restoring method.")] = None,
-    method: Annotated[
-        str | None, typer.Option(help="Of restoring, see `unstir list methods`; mmps by default.")
-    ] = None,
-    noise: Annotated[float | None, typer.Option(help="The picture's noise, as a share of black to white.")] = None,
-    factor: Annotated[int, typer.Option(help="How many times larger, for super-resolve.")] = 2,
-    blur: Annotated[float, typer.Option(help="The blur's deviation in pixels, for deblur.")] = 1.5,
-    out: Annotated[Path | None, typer.Option(help="A folder, or one PNG file; RUN/edits by default.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
-) -> None:
-    """Change, repair or continue a picture with a trained run; colour profile, EXIF and kept pixels stay."""
-    from unstir.core.errors import InputError
-    from unstir.run.editing import EditOptions, edit_run
-    from unstir.run.folder import RunFolder
-    from unstir.run.sampling import TrainedRun
-
-    try:
-        margins = None if outpaint is None else tuple(int(side) for side in outpaint.split(","))
-    except ValueError:
-        raise InputError(f"--outpaint takes four whole numbers, left,top,right,bottom; seen {outpaint!r}") from None
-    options = EditOptions(
-        strength=strength,
-        mask=mask,
-        outpaint=margins,
-        restore=restore,
-        condition=_conditions(condition or []),
-        source=_conditions(source_condition) if source_condition else None,
-        style=tuple(style or []),
-        style_strength=style_strength,
-        tile=tile,
-        seamless=seamless,
-        count=count,
-        seed=seed,
-        steps=steps,
-        method=method,
-        noise=noise,
-        factor=factor,
-        blur=blur,
-    )
-    edited = edit_run(TrainedRun(RunFolder.open(run), device), file, options, out)
-    for remark in edited.remarks:
-        print(remark)
-    print(f"{len(edited.files)} picture{'s' if len(edited.files) > 1 else ''}: {edited.files[0]}")
+for verb in (steering.solve, steering.edit, steering.guide):
+    app.command()(verb)
 
 
 @app.command()
@@ -224,68 +101,6 @@ def evaluate(
 
     results = evaluate_run(TrainedRun(RunFolder.open(run)), again=again)
     _print_results(results)
-
-
-@app.command()
-def guide(
-    run: RunPath,
-    by: Annotated[
-        str | None, typer.Option("--guide", help="A guide's name (see `unstir list guidance`); this lists them.")
-    ] = None,
-    train_classifier: Annotated[
-        str | None, typer.Option(help="Train a noise-aware classifier of this condition or column, which guides need.")
-    ] = None,
-    strength: Annotated[float, typer.Option(help="How strongly.")] = 1.0,
-    interval: Annotated[str | None, typer.Option(help="Noise levels sigma/alpha between which it acts: 0.2,5.")] = None,
-    condition: Annotated[list[str] | None, typer.Option(help="What is wanted, such as label=3.")] = None,
-    negative: Annotated[list[str] | None, typer.Option(help="What is not wanted, such as label=5.")] = None,
-    weak: Annotated[
-        Path | None, typer.Option(help="A weaker run, for auto-guidance; the run's own youth by default.")
-    ] = None,
-    protected: Annotated[str | None, typer.Option(help="The column of groups, for fairness.")] = None,
-    outcome: Annotated[str | None, typer.Option(help="The column of decisions; of many levels decision=yes.")] = None,
-    given: Annotated[str | None, typer.Option(help="For equalised odds: what was to be foretold, a column.")] = None,
-    way: Annotated[str, typer.Option(help="To fairness: reweighing, of each sample; or batch, by gradient.")] = (
-        "reweighing"
-    ),
-    sweep: Annotated[bool, typer.Option("--sweep", help="Measure many strengths and recommend one.")] = False,
-    strengths: Annotated[str | None, typer.Option(help="Those of the sweep: 0,0.5,1,2,4,8.")] = None,
-    count: Annotated[
-        int | None, typer.Option(help="How many samples; 64 by default, of a sweep 500 a strength (fairness 2000).")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="The seed; the recipe's by default.")] = None,
-    steps: Annotated[int, typer.Option(help="Steps of the classifier's training.")] = 2000,
-    out: Annotated[Path | None, typer.Option(help="A folder of its own in RUN/samples by default.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
-) -> None:
-    """Steer a trained run by any guide, train what guides need, and find out how strong a guidance should be."""
-    from unstir.run.folder import RunFolder
-    from unstir.run.guiding import Asked, guide_run, train_guide
-    from unstir.run.sampling import TrainedRun
-
-    trained = TrainedRun(RunFolder.open(run), device)
-    if train_classifier is not None:
-        _print_classifier(train_guide(trained, train_classifier, steps=steps, seed=seed))
-    if by is None:
-        if train_classifier is None:
-            _print_guides()
-        return
-    asked = Asked(
-        by,
-        _conditions(condition or []),
-        _conditions(negative or []),
-        None if interval is None else _pair(interval),
-        weak,
-        protected,
-        outcome,
-        given,
-        way,
-    )
-    if sweep or strengths is not None:
-        _sweep(trained, asked, strengths, count, seed)
-        return
-    files = guide_run(trained, asked, strength, 64 if count is None else count, seed=seed, out=out)
-    print(f"{64 if count is None else count} samples in {files[0].parent if files else out}")
 
 
 @app.command()
@@ -348,7 +163,7 @@ def verify(
     except KeyboardInterrupt:
         typer.echo("unstir: interrupted; the same command goes on where it stopped", err=True)
         raise typer.Exit(130) from None
-    print_table(findings, _console(), everything)
+    print_table(findings, console(), everything)
     print(verdict(findings))
     print(f"certificate: {page}")
     if any(finding.status == "failed" for finding in findings):
@@ -364,7 +179,7 @@ def list_entries(
 
     from unstir.core.catalogue import KINDS, entries
 
-    console = _console()
+    terminal = console()
     for chosen in [kind] if kind else KINDS:
         table = Table(title=f"{chosen}: {KINDS.get(chosen, '')}", title_justify="left", box=None, header_style="dim")
         table.add_column("name", style="bold", no_wrap=True)
@@ -372,8 +187,8 @@ def list_entries(
         table.add_column("source", style="dim")
         for entry in entries(chosen).values():
             table.add_row(entry.name, entry.summary, entry.source)
-        console.print(table)
-        console.print()
+        terminal.print(table)
+        terminal.print()
 
 
 @app.callback(invoke_without_command=True)
@@ -400,95 +215,6 @@ def _train(recipe: Any, folder: Path | None) -> Path | None:
     return trained.path
 
 
-def _sweep(run: Any, asked: Any, strengths: str | None, count: int | None, seed: int | None) -> None:
-    from rich.table import Table
-
-    from unstir.report.sweep import write_sweep
-    from unstir.run.fairness import sweep_fairness
-    from unstir.run.sweeping import sweep_run
-
-    options: dict[str, Any] = {"strengths": None if strengths is None else _numbers(strengths), "count": count}
-    measure: Any = sweep_fairness if asked.name == "fairness" else sweep_run
-    found, folder = measure(run, asked, seed=seed, **{key: each for key, each in options.items() if each is not None})
-    table = Table(box=None)
-    names = [result["metric"] for result in found["points"][0]["results"]]
-    for column in ("strength", *names):
-        table.add_column(column.replace("-", " "), justify="right", overflow="fold")
-    for point in found["points"]:
-        table.add_row(f"{point['strength']:g}", *(f"{result['value']:.3g}" for result in point["results"]))
-    _console().print(table)
-    print(f"recommended strength: {found['recommended']:g} ({found['why']})")
-    print(f"sweep: {write_sweep(folder, run.domain, run.encoding)}")
-
-
-def _numbers(text: str) -> list[float]:
-    from unstir.core.errors import InputError
-
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise InputError(f"numbers are written 0,0.5,1,2; seen {text!r}") from None
-
-
-def _pair(text: str) -> tuple[float, float]:
-    from unstir.core.errors import InputError
-
-    numbers = _numbers(text)
-    if len(numbers) != 2:
-        raise InputError(f"an interval of noise levels has two ends, low,high, e.g. 0.2,5; seen {text!r}")
-    return numbers[0], numbers[1]
-
-
-def _print_guides() -> None:
-    from rich.table import Table
-
-    from unstir.run.guiding import guides_table
-
-    table = Table(box=None, header_style="dim")
-    for column in ("guide", "what", "made from"):
-        table.add_column(column)
-    for name, summary, made in guides_table():
-        table.add_row(name, summary, made or "Python")
-    _console().print(table)
-
-
-def _print_classifier(record: dict[str, Any]) -> None:
-    from rich.table import Table
-
-    classes = record["kind"] == "classes"
-    columns = ("accuracy", "commonest class") if classes else ("variance told", "")
-    table = Table(box=None)
-    for column in ("noise sigma/alpha", *columns, "calibration error", "nats"):
-        table.add_column(column, justify="right")
-    for level in record["by_level"]:
-        baseline = f"{level['baseline']:.1%}" if classes else ""
-        figures = [f"{level['accuracy']:.1%}", baseline, f"{level['calibration_error']:.3f}", f"{level['nats']:.3f}"]
-        table.add_row(f"{level['sigma']:.3g}", *figures)
-    _console().print(table)
-    print(f"classifier of {record['target']}: judged on {record['held_out']} rows that it has not seen")
-
-
-def _console() -> Any:
-    """The terminal at its width; a file or a pipe at a width that tables are at ease with."""
-    from rich.console import Console
-
-    return Console() if sys.stdout.isatty() else Console(width=140)
-
-
-def _conditions(pairs: list[str]) -> dict[str, Any]:
-    import yaml
-
-    from unstir.core.errors import InputError
-
-    conditions = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise InputError(f"a condition is written name=value, e.g. label=3; seen {pair!r}")
-        conditions[name] = yaml.safe_load(value)
-    return conditions
-
-
 def _print_results(metrics: dict[str, Any]) -> None:
     from rich.table import Table
 
@@ -503,4 +229,4 @@ def _print_results(metrics: dict[str, Any]) -> None:
         values = [result["value"], result["floor"].get("value"), *(result["baselines"].get(name) for name in stand_ins)]
         figures = ["" if value is None else f"{value:.3g}" for value in values]
         table.add_row(result["metric"], *figures, result["better"])
-    _console().print(table)
+    console().print(table)
