@@ -58,7 +58,7 @@ class DDRMMethod(Method):
         return denoiser, DDRMSampler(measurement, float(self.eta), float(self.eta_b))
 
 
-class _Reading(NamedTuple):
+class Reading(NamedTuple):
     """By direction of a sample, float64 (d,): singular values, U^T y, which are measured, y/s and its deviation."""
 
     values: Tensor
@@ -92,7 +92,7 @@ class DDRMSampler(Sampler):
         return float(getattr(self.measurement.noise, "deviation", 0.0))
 
     @cached_property
-    def reading(self) -> _Reading:
+    def reading(self) -> Reading:
         """What was read, by direction."""
         values = torch.zeros(math.prod(self.measurement.operator.shape), dtype=torch.float64)
         read, count = values.clone(), len(self.parts.values)
@@ -100,7 +100,7 @@ class DDRMSampler(Sampler):
         read[:count] = self.parts.measured_to_modes(self.measurement.reading.cpu().double()[None])[0, :count]
         known = values > values.max() * 1e-7
         inverse = torch.where(known, 1 / torch.where(known, values, 1.0), 0.0)
-        return _Reading(values, read, known, inverse * read, torch.where(known, self.deviation * inverse, 0.0))
+        return Reading(values, read, known, inverse * read, torch.where(known, self.deviation * inverse, 0.0))
 
     def step(self, denoiser: Denoiser, state: SamplerState, t: Tensor, s: Tensor) -> SamplerState:
         if state.mask is not None:

@@ -2,15 +2,13 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from unstir.core.seeds import Seeds
 from unstir.inverse.methods.resampling import ancestors, check_weights, effective_sample_size
-
-T = TypeVar("T", bound="Particles")
 
 
 @dataclass(frozen=True)
@@ -33,17 +31,17 @@ class Particles:
     resampled: tuple[Tensor, ...] = ()
 
     @classmethod
-    def begin(cls: type[T], log_weights: Tensor, count: int, seen: Any) -> T:
+    def begin(cls, log_weights: Tensor, count: int, seen: Any) -> Self:
         """The first states, weighed by log_weights (P N,); ``count`` is N."""
         rows = log_weights.double().reshape(-1, count)
         origins = torch.arange(count, device=rows.device).repeat(len(rows))
         return cls(rows, torch.zeros_like(rows[:, 0]), seen, origins)
 
-    def weighed(self: T, log_factors: Tensor, seen: Any) -> T:
+    def weighed(self, log_factors: Tensor, seen: Any) -> Self:
         """The same particles moved, their weights times exp(log_factors), (P N,)."""
         return replace(self, log_weights=self.log_weights + log_factors.double().view_as(self.log_weights), seen=seen)
 
-    def settled(self: T, seeds: Seeds, threshold: float, scheme: str) -> tuple[T, Tensor | None]:
+    def settled(self, seeds: Seeds, threshold: float, scheme: str) -> tuple[Self, Tensor | None]:
         """The particles, resampled where few count, and the rows (P N,) that they came from; None where all stay.
 
         Few is an effective sample size below ``threshold`` N; at infinity all populations are resampled. Each takes
