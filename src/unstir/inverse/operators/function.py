@@ -21,9 +21,10 @@ _ROUNDING = 1e-9
 class FunctionOperator(Operator):
     """Any function of the user's own, from clean samples to measured values.
 
-    It takes (batch, *shape) and returns (batch, *measured_shape). It must treat the samples of a batch apart, and keep dtype and device. ``measured_shape`` is found by calling it
-    once on zeros if it is not said. A ``linear`` one (which is tried on random samples) is a ``LinearOperator``, its
-    adjoint by automatic differentiation. Say ``differentiable=False`` of what rounds or counts.
+    It takes (batch, *shape) and returns (batch, *measured_shape), treats the samples of a batch apart, and keeps dtype
+    and device. ``measured_shape`` is found by calling it once on zeros if it is not said. A ``linear`` one (which is
+    tried on random samples) is a ``LinearOperator``, its adjoint by automatic differentiation. Say
+    ``differentiable=False`` of what rounds or counts.
     Raises InputError for a function that returns something else, or is called linear and is not.
     """
 
