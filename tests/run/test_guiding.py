@@ -14,6 +14,7 @@ from unstir.exact.mixture import MixtureDenoiser
 from unstir.guidance.classifier import ClassifierGuidance
 from unstir.guidance.classifier_free import ClassifierFreeGuidance
 from unstir.metrics.base import SampleSet
+from unstir.metrics.excess import Outside, SpectrumRatio, VarianceRatio
 from unstir.metrics.features import random_features, save_features
 from unstir.processes.gaussian import GaussianProcess
 from unstir.run.folder import RunFolder
@@ -30,7 +31,7 @@ from unstir.run.guiding import (
 )
 from unstir.run.recipe import load
 from unstir.run.sampling import TrainedRun
-from unstir.run.sweeping import Outside, SpectrumRatio, VarianceRatio, recommended, sweep, sweep_run
+from unstir.run.sweeping import recommended, sweep, sweep_run
 from unstir.run.training import train_run
 
 SMALL = (

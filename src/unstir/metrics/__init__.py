@@ -9,5 +9,6 @@ metrics with noise floor, interval and baselines; each metric can also be used a
 To add a metric: one new file with a frozen dataclass that subclasses ``base.Metric``, named in the
 file's ``__all__``; its ``measure`` returns the value and how to recompute it for resampled rows.
 Modules without ``__all__`` (base, resampling, distances, baselines, features, inception, evaluate)
-are the machinery.
+are the machinery; ``pictures.py`` compares pictures one by one, ``fairness.py`` groups, and ``excess.py``
+finds too strong a guidance, in sweeps.
 """
