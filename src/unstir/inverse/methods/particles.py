@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,17 +31,17 @@ class Particles:
     resampled: tuple[Tensor, ...] = ()
 
     @classmethod
-    def begin(cls, log_weights: Tensor, count: int, seen: Any) -> Self:
+    def begin(cls, log_weights: Tensor, count: int, seen: Any) -> "Particles":
         """The first states, weighed by log_weights (P N,); ``count`` is N."""
         rows = log_weights.double().reshape(-1, count)
         origins = torch.arange(count, device=rows.device).repeat(len(rows))
         return cls(rows, torch.zeros_like(rows[:, 0]), seen, origins)
 
-    def weighed(self, log_factors: Tensor, seen: Any) -> Self:
+    def weighed(self, log_factors: Tensor, seen: Any) -> "Particles":
         """The same particles moved, their weights times exp(log_factors), (P N,)."""
         return replace(self, log_weights=self.log_weights + log_factors.double().view_as(self.log_weights), seen=seen)
 
-    def settled(self, seeds: Seeds, threshold: float, scheme: str) -> tuple[Self, Tensor | None]:
+    def settled(self, seeds: Seeds, threshold: float, scheme: str) -> tuple["Particles", Tensor | None]:
         """The particles, resampled where few count, and the rows (P N,) that they came from; None where all stay.
 
         Few is an effective sample size below ``threshold`` N; at infinity all populations are resampled. Each takes
