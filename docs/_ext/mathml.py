@@ -29,7 +29,7 @@ def _plain(tex: str) -> str:
 def _mathml(node: nodes.Node, tex: str, *, block: bool) -> str:
     try:
         return tex2mathml(_plain(tex), as_block=block)
-    except MathError as error:
+    except (MathError, AttributeError) as error:  # the second of a row's end outside of rows
         _log.warning("a formula cannot be drawn (%s): %s", error, tex, location=node)
         return f"<code>{html.escape(tex)}</code>"
 

@@ -223,8 +223,9 @@ class EnergyGuidance(Guide):
 
 
 class RegressorGuidance(EnergyGuidance):
-    r"""Guidance to a value that a regressor foretells: the energy :math:`\|f(x)-y\|^2/(2s^2)`.
+    r"""Guidance to a value that a regressor foretells, whose error is taken to be normal.
 
+    The energy is :math:`\|f(x)-y\|^2/(2s^2)`.
     ``regressor(x0, **told)``, or with ``on="noisy"`` the noise-aware ``regressor(xt, t, **told)``, returns numbers
     (batch,) or (batch, k); ``target`` y is one for all, or k, or the name of a condition with a row a sample;
     ``deviation`` s is the standard deviation of the regressor's error, in the target's unit. All else is as for

@@ -1,4 +1,4 @@
-r"""Linear maps that act along one axis after the other: :math:`A = A_1 \otimes A_2 \otimes \dots`."""
+r"""Linear maps that act along one axis after the other: A = A_1 ⊗ A_2 ⊗ …."""
 
 import math
 from abc import abstractmethod
