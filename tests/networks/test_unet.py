@@ -111,3 +111,77 @@ def test_wrong_options_are_answered(options: dict, message: str) -> None:
 def test_dimensions_beyond_three_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match="one to three sizes"):
         UNet(shape)
+
+
+@pytest.mark.parametrize(
+    ("size", "periodic"),
+    [((16,), (0,)), ((8, 12), (1,)), ((8, 12), (0, 1)), ((7, 12), (1,)), ((4, 5, 8), (0, 2))],
+    ids=str,
+)
+@pytest.mark.parametrize("patch", [1, 2])
+def test_shifts_along_periodic_axes_are_kept(size: tuple[int, ...], periodic: tuple[int, ...], patch: int) -> None:
+    """By multiples of the stride, with levels, attention, a wide kernel and a mapped condition; not so without it."""
+    size = tuple(length * patch if axis in periodic else length for axis, length in enumerate(size))
+    options = {"patch": patch, "kernel": 5, "attention": [1], "head_width": 4, "conditions": {"map": {"channels": 1}}}
+    network, plain = make((2, *size), periodic=periodic, **options), make((2, *size), **options)
+    assert network.stride == 2 * patch
+    x, told, noise = draw(2, 2, *size), draw(2, 1, *size), torch.zeros(2)
+    output = network(x, noise, map=told).detach()
+    axes = [axis + 2 for axis in periodic]
+    shifts = [network.stride * (number + 1) for number in range(len(axes))]
+
+    def gap(tried: UNet) -> float:
+        after = tried(torch.roll(x, shifts, axes), noise, map=torch.roll(told, shifts, axes))
+        return float((after - torch.roll(tried(x, noise, map=told), shifts, axes)).detach().abs().max())
+
+    assert gap(network) < 1e-10 * float(output.abs().max())
+    assert gap(plain) > 1e-3 * float(output.abs().max())
+    assert {key: value.shape for key, value in network.state_dict().items()} == {
+        key: value.shape for key, value in plain.state_dict().items()
+    }
+
+
+def test_the_other_axes_see_zeros_beyond_their_ends_as_without_periodic_ones() -> None:
+    """Far from the seam both networks are the same, where their reach is short of it."""
+    network, plain = make((1, 4, 32), widths=[8], periodic=[1]), make((1, 4, 32), widths=[8])
+    x, noise = draw(1, 1, 4, 32), torch.zeros(1)
+    inside = slice(8, 24)
+    output, expected = network(x, noise), plain(x, noise)
+    torch.testing.assert_close(output[..., inside], expected[..., inside], rtol=1e-12, atol=1e-12)
+    assert not torch.allclose(output[..., :2], expected[..., :2])
+
+
+def test_a_reach_of_more_than_one_turn_goes_round() -> None:
+    """On a ring of 2 places a kernel of 7 sees what it sees on the same pattern, four times in a row."""
+    small, large = (make((1, length), widths=[8], kernel=7, periodic=[0]) for length in (2, 8))
+    x, noise = draw(1, 1, 2), torch.zeros(1)
+    torch.testing.assert_close(small(x, noise).repeat(1, 1, 4), large(x.repeat(1, 1, 4), noise))
+
+
+def test_periodic_axes_that_do_not_fit_are_answered() -> None:
+    with pytest.raises(InputError, match="no multiple of 4"):
+        make((1, 8, 10), patch=2, periodic=[1])
+    with pytest.raises(InputError, match="axis 0 of space is periodic and has 7 places"):
+        make((1, 8), periodic=[0])(draw(1, 1, 7), torch.zeros(1))
+    for wrong in ([2], [-1], [0, 0], [True]):
+        with pytest.raises(InputError, match="periodic names axes of space"):
+            make((1, 8, 8), periodic=wrong)
+    assert make((1, 7, 8), periodic=[1])(draw(1, 1, 9, 8), torch.zeros(1)).shape == (1, 1, 9, 8)
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_places_without_a_value_come_in_and_go_out_as_zero(outputs: int) -> None:
+    network, x = make((2, 6, 5), outputs=outputs), draw(3, 2, 6, 5)
+    mask = draw(4, 2, 6, 5)[1:] > -0.5
+    hidden = torch.where(mask, x, torch.nan)
+    output = network(hidden, torch.zeros(3), mask=mask)
+    assert torch.equal(output, network(torch.where(mask, x, 7.0), torch.zeros(3), mask=mask))
+    for part in output.chunk(outputs, 1):
+        assert not part[~mask].any() and bool(part[mask].all())
+    assert not torch.equal(output, network(torch.where(mask, x, 7.0), torch.zeros(3)))
+    whole = torch.ones_like(mask)
+    assert torch.equal(network(x, torch.zeros(3), mask=whole), network(x, torch.zeros(3)))
+    with pytest.raises(InputError, match=r"mask must be boolean of the state's shape \(3, 2, 6, 5\)"):
+        network(x, torch.zeros(3), mask=mask[:, 0])
+    with pytest.raises(InputError, match="mask must be boolean"):
+        network(x, torch.zeros(3), mask=mask.double())

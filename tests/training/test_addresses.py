@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unstir.core.errors import InputError
+from unstir.core.seeds import Seeds
 from unstir.training.addresses import Addresses, shares
 
 
@@ -15,6 +16,39 @@ def test_every_epoch_meets_every_row_once(count, batch, seed):
     rows = np.concatenate([addresses.rows(step, range(batch)) for step in range(steps)])
     for epoch in range(3):
         assert sorted(rows[epoch * count : (epoch + 1) * count]) == list(range(count))
+
+
+@given(st.integers(1, 120), st.integers(1, 20), st.integers(1, 60), st.integers(0, 2**40))
+@settings(max_examples=30)
+def test_data_on_disk_is_met_once_an_epoch_too_and_few_blocks_at_a_time(count, block, held, seed):
+    addresses = Addresses(seed, count, 7, locality=(block, held))
+    rows = np.concatenate([addresses.rows(step, range(7)) for step in range(-(-2 * count // 7))])
+    for epoch in range(2):
+        own = rows[epoch * count : (epoch + 1) * count]
+        assert sorted(own) == list(range(count))
+        blocks = own // block
+        # what lies between the first and the last visit of a block is held: no more blocks than may be
+        open_at = [
+            sum(
+                np.flatnonzero(blocks == each)[0] <= place <= np.flatnonzero(blocks == each)[-1] for each in set(blocks)
+            )
+            for place in range(0, count, 9)
+        ]
+        assert max(open_at) <= max(1, held // block - 1)
+
+
+def test_without_locality_an_epoch_is_the_permutation_it_always_was():
+    rows = Addresses(3, 50, 50).rows(0, range(50))
+    order = Seeds.range(3, 1).at("training", "epoch", 0).generator().permutation(50)
+    assert (rows == order).all()
+
+
+def test_rows_near_each_other_are_mixed_and_so_are_the_blocks():
+    order = Addresses(0, 4000, 4000, locality=(10, 1000)).rows(0, range(4000))
+    steps = np.diff(order)
+    assert (np.abs(steps) == 1).mean() < 0.02  # 1 in 500 within a group of 990
+    assert len(np.unique(order[:990] // 10)) == 99  # a group is made of whole blocks,
+    assert np.ptp(order[:990]) > 3000  # drawn from all the data
 
 
 def test_epochs_and_seeds_have_their_own_order():

@@ -86,7 +86,7 @@ def sample(
     print(f"{count} samples in {place}")
 
 
-for verb in (steering.solve, steering.edit, steering.guide):
+for verb in (steering.predict, steering.solve, steering.edit, steering.guide):
     app.command()(verb)
 
 

@@ -1,4 +1,4 @@
-"""The verbs that steer a trained run: `solve`, `edit`, `guide`."""
+"""The verbs that ask something of a trained run: `predict`, `solve`, `edit`, `guide`."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -6,6 +6,29 @@ from typing import Annotated, Any
 import typer
 
 from unstir.cli.shared import RunPath, conditions, console
+
+
+def predict(
+    run: RunPath,
+    file: Annotated[Path, typer.Argument(help="New input, like the run's data but for what is to be told.")],
+    options: Annotated[list[str] | None, typer.Argument(help="The task's own, such as leads=10 of a forecast.")] = None,
+    members: Annotated[int, typer.Option(help="How many members the ensemble has.")] = 50,
+    steps: Annotated[int | None, typer.Option(help="The sampler's steps; the recipe's by default.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The seed; the recipe's by default.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A file .nc, .zarr or .csv; RUN/predictions/NAME.nc by default.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+) -> None:
+    """Draw an ensemble for a file of your own: a forecast, a calibrated or finer one, an analysis."""
+    from unstir.run.folder import RunFolder
+    from unstir.run.predicting import predict_run
+    from unstir.run.sampling import TrainedRun
+
+    trained = TrainedRun(RunFolder.open(run), device)
+    told = conditions(options or [])
+    written = predict_run(trained, file, members=members, seed=seed, out=out, steps=steps, options=told)
+    print(f"{members} members: {written}")
 
 
 def solve(

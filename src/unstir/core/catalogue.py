@@ -40,6 +40,7 @@ KINDS = {
     "samplers": "ways from noise to data",
     "likelihood": "how probable data is: log-densities and bounds",
     "metrics": "measures of samples against data",
+    "scores": "proper scores and verification of ensemble forecasts",
     "learning_rates": "learning rate over the training",
     "couplings": "which source goes with which data, where a bridge is trained",
     "trackers": "where a training's progress is shown",
@@ -159,7 +160,7 @@ def resolve(kind: str, specification: str | Mapping[str, Any], given: Collection
     _, options, parameters = _looked_up(kind, specification, given)
     plain = (str, int, float, bool, list, tuple, dict, type(None))
     defaults = {
-        key: parameter.default
+        key: list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default  # as YAML has it
         for key, parameter in parameters.items()
         if isinstance(parameter.default, plain) and key not in given and key not in options
     }

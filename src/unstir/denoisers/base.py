@@ -31,6 +31,13 @@ class Denoiser(nn.Module, ABC):
         """The bound condition ``mask``, (batch, n): where padded sets have elements; None where nothing is padded."""
         return None
 
+    def beginning(self, noise: Any, t: Tensor, **condition: Tensor) -> Any:
+        """Where sampling begins at the time ``t``, given a draw of the prior: there, unless it is known better.
+
+        What is told of a sample may say where the noisy law lies (see ``NetworkDenoiser``, ``around``).
+        """
+        return noise
+
     def given(self, condition: Mapping[str, Tensor]) -> "Denoiser":
         """This denoiser with the conditions bound, so that samplers need not know of them."""
         return ConditionedDenoiser(self, condition) if condition else self
@@ -49,6 +56,9 @@ class ConditionedDenoiser(Denoiser):
     def mask(self) -> Tensor | None:
         """The bound mask, if one is."""
         return self.condition.get("mask")
+
+    def beginning(self, noise: Any, t: Tensor, **condition: Tensor) -> Any:
+        return self.denoiser.beginning(noise, t, **self.condition, **condition)
 
     def forward(self, xt: Any, t: Tensor, drop: Tensor | None = None, **condition: Tensor) -> Posterior:
         """The posterior given the bound conditions; naming one of them again is an error."""

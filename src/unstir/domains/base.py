@@ -62,6 +62,27 @@ class Judged:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What a trained run is asked for new input of the user's own: the file, and the means to draw."""
+
+    denoiser: Denoiser
+    """The trained denoiser, in evaluation mode."""
+    encoding: Any
+    """The run's."""
+    path: Path
+    """The user's file, of the kind that the run was trained on."""
+    draw: Callable[..., Any]
+    """``draw(count, seed=..., condition=None, sampler=None, grid=None, steps=None, callback=None)``."""
+    members: int
+    """How many members the ensemble is to have."""
+    seed: int
+    options: Mapping[str, Any]
+    """The field's own, ``leads=10``; unknown ones are refused by the field."""
+    out: Path | None = None
+    """Where the ensemble is to be written, in a format of the field's; None for nowhere."""
+
+
+@dataclass(frozen=True)
 class Figure:
     """A picture for the report: what one sees and how to judge it, each a sentence or two."""
 
@@ -121,6 +142,10 @@ class Domain:
 
     judge: Callable[["Judged"], "Judgement"] | None = None
     """How samples are measured and shown, for a field whose samples are not pictures; None for pictures."""
+
+    predict: Callable[["Asked"], Any] | None = None
+    """``predict(asked)``: an ensemble for new input of the user's own, as an xarray Dataset, which is written to
+    ``asked.out`` too; None for a field that does without."""
 
     references: tuple[str, ...] = ()
     """What to cite when this field's part is used."""

@@ -59,6 +59,9 @@ class Guide(Denoiser):
         """The other's bound mask."""
         return self.denoiser.mask
 
+    def beginning(self, noise: Any, t: Tensor, **condition: Tensor) -> Any:
+        return self.denoiser.beginning(noise, t, **condition)
+
     def strengths(self, t: Any, drop: Tensor | None = None) -> Any:
         """The strength at the times, float64 of shape () or (batch,); of a joint process by the names of its parts.
 

@@ -14,7 +14,7 @@ from unstir.core.state import map_state
 from unstir.denoisers.base import Denoiser
 from unstir.inverse.measurement import Measurement
 from unstir.inverse.methods.base import Method
-from unstir.samplers.base import SamplerState, sample
+from unstir.samplers.base import Sampler, SamplerState, sample
 
 
 @dataclass(frozen=True)
@@ -74,19 +74,12 @@ def solve(
     made: Method = method if isinstance(method, Method) else build("methods", method)
     made.check(denoiser, measurement)
     guided, sampler = made.pair(denoiser, measurement)
-    told: list[Mapping[str, Tensor]] = []
-
-    def watch(state: SamplerState, t: Tensor, s: Tensor) -> None:
-        if s == 0:
-            told.append(made.diagnostics(state))
-        if callback is not None:
-            callback(state, t, s)
-
-    samples = sample(
+    return drawn(
         guided,
         sampler,
         measurement.operator.shape,
         count,
+        made.diagnostics,
         steps=made.steps if steps is None else steps,
         grid=grid,
         seed=seed,
@@ -94,8 +87,29 @@ def solve(
         condition=condition,
         batch=made.batch(batch),
         dtype=dtype,
-        callback=watch,
+        callback=callback,
         progress=progress,
     )
+
+
+def drawn(
+    denoiser: Denoiser,
+    sampler: Sampler,
+    shape: Any,
+    count: int,
+    diagnostics: Callable[[SamplerState], Mapping[str, Tensor]],
+    callback: Callable[[SamplerState, Tensor, Tensor], None] | None = None,
+    **options: Any,
+) -> Solution:
+    """Samples with what ``diagnostics`` finds in every batch's last state; ``options`` are ``samplers.sample``'s."""
+    told: list[Mapping[str, Tensor]] = []
+
+    def watch(state: SamplerState, t: Tensor, s: Tensor) -> None:
+        if s == 0:
+            told.append(diagnostics(state))
+        if callback is not None:
+            callback(state, t, s)
+
+    samples = sample(denoiser, sampler, shape, count, callback=watch, **options)
     names = told[0] if told else {}
     return Solution(samples, {name: torch.cat([batch[name] for batch in told]) for name in names})

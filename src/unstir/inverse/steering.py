@@ -1,16 +1,14 @@
 """Steering by any function of the clean data: draws from the law p(x) G(x)/Z, in any space."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from unstir.denoisers.base import Denoiser
 from unstir.inverse.methods.twisted import TwistedMethod
 from unstir.inverse.methods.twists import Potential
-from unstir.inverse.solving import Solution
-from unstir.samplers.base import SamplerState, sample
+from unstir.inverse.solving import Solution, drawn
 
 
 def steer(
@@ -40,16 +38,4 @@ def steer(
     """
     method = TwistedMethod() if method is None else method
     sampler = method.sampler(denoiser, Potential(log_potential, differentiable))
-    told: list[Mapping[str, Tensor]] = []
-    callback = options.pop("callback", None)
-
-    def watch(state: SamplerState, t: Tensor, s: Tensor) -> None:
-        if s == 0:
-            told.append(sampler.told(state))
-        if callback is not None:
-            callback(state, t, s)
-
-    whole = method.batch(batch)
-    samples = sample(denoiser, sampler, shape, count, steps=steps, batch=whole, callback=watch, **options)
-    names = told[0] if told else {}
-    return Solution(samples, {name: torch.cat([part[name] for part in told]) for name in names})
+    return drawn(denoiser, sampler, shape, count, sampler.told, steps=steps, batch=method.batch(batch), **options)

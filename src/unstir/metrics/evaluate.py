@@ -42,8 +42,8 @@ class Result:
     ``interval`` is the 95 % interval over the samples, by bootstrap (proportions: Wilson's). ``floor`` is
     real data in the samples' place: ``{"value": mean, "interval": (low, high)}`` over its replicates.
     ``baselines`` maps the stand-ins' names to the metric's value for as many of their samples; "held-out"
-    is real data that the model has not seen. ``better`` is "lower" or "higher". ``features`` says what made
-    the features, with the hash of its weights.
+    is real data that the model has not seen. ``better`` is "lower", "higher" or "nearest" (to the ideal).
+    ``features`` says what made the features, with the hash of its weights.
     """
 
     metric: str

@@ -1,12 +1,14 @@
 """Parts that several architectures share: normalisation, modulation, attention, patches."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unstir.core.errors import InputError, unknown
+from unstir.core.state import apply_mask
 from unstir.networks.options import require_positive
 
 NORMALISATIONS = ("group", "rms", "layer", "none")
@@ -101,12 +103,30 @@ def pad_to_multiple(x: Tensor, factor: int) -> Tensor:
     return F.pad(x, [amount for missed in reversed(missing) for amount in (0, missed)]) if any(missing) else x
 
 
+def wrap(x: Tensor, amount: int, axes: Sequence[int]) -> Tensor:
+    """Continues (batch, channels, *size) by ``amount`` places at both ends of those axes of space, as if periodic."""
+    for axis in (axis + 2 for axis in axes):
+        size = x.shape[axis]
+        if amount <= size:
+            x = torch.cat((x.narrow(axis, size - amount, amount), x, x.narrow(axis, 0, amount)), dim=axis)
+        else:  # a reach of more than one turn
+            x = x.index_select(axis, torch.arange(-amount, size + amount, device=x.device) % size)
+    return x
+
+
 def crop(x: Tensor, size: torch.Size) -> Tensor:
     """The first ``size`` places along each spatial axis."""
     for axis, length in enumerate(size, start=2):
         if x.shape[axis] != length:
             x = x.narrow(axis, 0, length)
     return x
+
+
+def masked(output: Tensor, mask: Tensor | None) -> Tensor:
+    """An output with the channels of its state once or several times, zero where the state's ``mask`` is False."""
+    if mask is None:
+        return output
+    return apply_mask(output, mask.repeat(1, output.shape[1] // mask.shape[1], *(1,) * (mask.ndim - 2)))
 
 
 def space_to_depth(x: Tensor, factor: int) -> Tensor:

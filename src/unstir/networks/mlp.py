@@ -7,9 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unstir.core.errors import InputError
+from unstir.core.state import apply_mask
 from unstir.networks.conditioning import Conditioner, Conditions
-from unstir.networks.layers import modulate, normalise_last, require_normalisation, zero_
-from unstir.networks.options import require_dropout, require_positive, require_shape
+from unstir.networks.layers import masked, modulate, normalise_last, require_normalisation, zero_
+from unstir.networks.options import require_dropout, require_mask, require_positive, require_shape
 
 __all__ = ["MLP"]
 
@@ -21,8 +22,9 @@ class MLP(nn.Module):
     (normalise, modulate, widen ``expansion``-fold, SiLU, dropout, narrow, gate) and mapped back.
 
     ``normalisation``: layer, rms, group or none; ``embedding``: components of the embedding of noise
-    level and conditions; ``outputs``: how often the output has the channels of ``x``. Raises InputError
-    for an option out of range, and for ``x`` of another shape than ``shape``.
+    level and conditions; ``outputs``: how often the output has the channels of ``x``. Places where ``mask``,
+    boolean of the shape of ``x``, is False come in and go out as zero. Raises InputError for an option out of
+    range, and for ``x`` of another shape than ``shape``.
 
     Reference: He et al., Deep residual learning (2016); the modulation and its start at zero as in
     Peebles, Xie, Scalable diffusion models with transformers (2023), section 3.2.
@@ -57,16 +59,19 @@ class MLP(nn.Module):
         self.output_shape = (self.shape[0] * require_positive("outputs", outputs), *self.shape[1:])
         self.head = zero_(nn.Linear(width, math.prod(self.output_shape)))
 
-    def forward(self, x: Tensor, noise: Tensor, drop: Tensor | None = None, **condition: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, noise: Tensor, drop: Tensor | None = None, mask: Tensor | None = None, **condition: Tensor
+    ) -> Tensor:
         if x.shape[1:] != self.shape:
             raise InputError(f"this network takes samples of shape {self.shape}, seen {tuple(x.shape[1:])}")
-        joined, embedding = self.conditioner(x, noise, drop, condition)
+        mask = require_mask(mask, x)
+        joined, embedding = self.conditioner(apply_mask(x, mask), noise, drop, condition)
         h = self.stem(joined.flatten(1))
         for block in self.blocks:
             h = block(h, embedding)
         shift, scale = self.modulation(embedding).chunk(2, dim=1)
         h = self.head(modulate(normalise_last(h, self.normalisation), shift, scale))
-        return h.reshape(len(x), *self.output_shape).to(x.dtype)
+        return masked(h.reshape(len(x), *self.output_shape), mask).to(x.dtype)
 
 
 class _Block(nn.Module):

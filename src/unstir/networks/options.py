@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+import torch
+from torch import Tensor
+
 from unstir.core.errors import InputError
 
 
@@ -17,6 +20,16 @@ def require_shape(shape: Sequence[int], least: int, most: int, what: str) -> tup
     if not least <= len(shape) <= most:
         raise InputError(f"the shape of one sample must be {what}, seen {tuple(shape)}")
     return tuple(require_positive(f"each size of the shape {tuple(shape)}", int(size)) for size in shape)
+
+
+def require_mask(mask: Tensor | None, x: Tensor) -> Tensor | None:
+    """A mask of the state's whole shape, True where there is a value; None for none."""
+    if mask is not None and (mask.shape != x.shape or mask.dtype != torch.bool):
+        raise InputError(
+            f"mask must be boolean of the state's shape {tuple(x.shape)}, True where there is a value; seen "
+            f"{mask.dtype} of {tuple(mask.shape)}"
+        )
+    return mask
 
 
 def require_dropout(value: float) -> float:

@@ -1,30 +1,33 @@
 """U-Net in one, two or three dimensions."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unstir.core.errors import InputError, unknown
+from unstir.core.state import apply_mask
 from unstir.networks.conditioning import Conditioner, Conditions
 from unstir.networks.layers import (
     SelfAttention,
     crop,
     depth_to_space,
+    masked,
     modulate,
     normalise,
     normalise_last,
     pad_to_multiple,
     require_normalisation,
     space_to_depth,
+    wrap,
     zero_,
 )
-from unstir.networks.options import require_dropout, require_positive, require_shape
+from unstir.networks.options import require_dropout, require_mask, require_positive, require_shape
 
 __all__ = ["UNet"]
 
-_CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 _CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 PLACEMENTS = ("pre", "post", "none")
 
@@ -44,8 +47,15 @@ class UNet(nn.Module):
     ``attention`` (0 is the finest) have self-attention after each block, in heads of ``head_width``
     channels. ``outputs``: how often the output has the channels of ``x``.
 
+    ``periodic`` names axes of space (0 is the first) whose end meets their beginning, as longitudes around
+    the globe do: convolutions reach across, and the network commutes with shifts along such an axis by
+    multiples of ``stride``, the patch times two for each level but the first. Its size must be one of them.
+
+    Places where ``mask``, boolean of the shape of ``x``, is False (missing values, land in a map of the
+    sea) come in and go out as zero.
+
     Raises InputError for an option out of range, and for ``x`` of other channels or dimension;
-    other sizes than those of ``shape`` are welcome.
+    other sizes than those of ``shape`` are welcome, along axes that are not periodic any.
 
     Reference: Ronneberger, Fischer, Brox, U-Net (2015); Ho, Jain, Abbeel, Denoising diffusion
     probabilistic models (2020), appendix B; Hoogeboom, Heek, Salimans, Simple diffusion (2023),
@@ -68,6 +78,7 @@ class UNet(nn.Module):
         placement: str = "pre",
         embedding: int = 128,
         outputs: int = 1,
+        periodic: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.shape = require_shape(shape, 2, 4, "(channels, *size) with one to three sizes")
@@ -75,11 +86,14 @@ class UNet(nn.Module):
         widths = [require_positive("widths: each", width) for width in widths]
         counts = [blocks] * len(widths) if isinstance(blocks, int) else list(blocks)
         self._check(widths, counts, attention, kernel, placement)
+        self.stride, self.periodic = patch * 2 ** (len(widths) - 1), _axes(periodic, self.dimension)
+        self._check_turns(self.shape[1:])
         self.normalisation = "none" if placement == "none" else require_normalisation(normalisation)
         self.conditioner = Conditioner(conditions, embedding)
-        convolution, volume = _CONVOLUTIONS[self.dimension], patch**self.dimension
+        convolution, volume = _PLAIN[self.dimension], patch**self.dimension
         options = {
-            "convolution": convolution,
+            "dimension": self.dimension,
+            "periodic": self.periodic,
             "kernel": kernel,
             "embedding": embedding,
             "dropout": require_dropout(dropout),
@@ -97,7 +111,7 @@ class UNet(nn.Module):
 
         levels = range(len(widths))
         channels = (self.shape[0] + self.conditioner.channels) * volume
-        self.stem = convolution(channels, widths[0], kernel, padding=kernel // 2)
+        self.stem = _convolution(self.dimension, channels, widths[0], kernel, self.periodic)
         self.encoder = nn.ModuleList(stage(level) for level in levels)
         self.down = nn.ModuleList(convolution(widths[i], widths[i + 1], 2, stride=2) for i in levels[:-1])
         self.up = nn.ModuleList(convolution(widths[i + 1], widths[i] * 2**self.dimension, 1) for i in levels[:-1])
@@ -105,15 +119,19 @@ class UNet(nn.Module):
         self.decoder = nn.ModuleList(stage(level) for level in levels[:-1])
         self.modulation = zero_(nn.Linear(embedding, 2 * widths[0]))
         told = self.shape[0] * require_positive("outputs", outputs) * volume
-        self.head = zero_(convolution(widths[0], told, kernel, padding=kernel // 2))
+        self.head = zero_(_convolution(self.dimension, widths[0], told, kernel, self.periodic))
         for parameter in self.parameters():
             if self.dimension in _CHANNELS_LAST and parameter.ndim == self.dimension + 2:
                 parameter.data = parameter.data.contiguous(memory_format=_CHANNELS_LAST[self.dimension])
 
-    def forward(self, x: Tensor, noise: Tensor, drop: Tensor | None = None, **condition: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, noise: Tensor, drop: Tensor | None = None, mask: Tensor | None = None, **condition: Tensor
+    ) -> Tensor:
         if x.ndim != self.dimension + 2 or x.shape[1] != self.shape[0]:
             raise InputError(f"this network takes samples of shape {self.shape}, seen {tuple(x.shape[1:])}")
-        joined, embedding = self.conditioner(x, noise, drop, condition)
+        self._check_turns(tuple(x.shape[2:]))
+        mask = require_mask(mask, x)
+        joined, embedding = self.conditioner(apply_mask(x, mask), noise, drop, condition)
         h = space_to_depth(pad_to_multiple(joined, self.patch), self.patch)
         if self.dimension in _CHANNELS_LAST:
             h = h.contiguous(memory_format=_CHANNELS_LAST[self.dimension])
@@ -131,7 +149,16 @@ class UNet(nn.Module):
         shift, scale = self.modulation(embedding).chunk(2, dim=1)
         # linear from here on: at low noise the output is a filter of the input, which SiLU would have to undo
         h = self.head(modulate(normalise(h, self.normalisation), shift, scale))
-        return crop(depth_to_space(h, self.patch), x.shape[2:]).to(x.dtype)
+        return masked(crop(depth_to_space(h, self.patch), x.shape[2:]), mask).to(x.dtype)
+
+    def _check_turns(self, size: tuple[int, ...]) -> None:
+        for axis in self.periodic:
+            if size[axis] % self.stride:
+                raise InputError(
+                    f"axis {axis} of space is periodic and has {size[axis]} places, no multiple of {self.stride} "
+                    "(the patch, times two for each of the widths but the first): give fewer widths, a smaller patch, "
+                    "or leave the axis out of `periodic`"
+                )
 
     def _check(
         self, widths: list[int], counts: list[int], attention: Sequence[int], kernel: int, placement: str
@@ -157,6 +184,52 @@ class UNet(nn.Module):
             )
 
 
+def _axes(periodic: Sequence[int], dimension: int) -> tuple[int, ...]:
+    """The periodic axes of space, checked."""
+    axes: tuple[Any, ...] = tuple(periodic) if isinstance(periodic, Sequence) else (periodic,)
+    whole = all(isinstance(axis, int) and not isinstance(axis, bool) and 0 <= axis < dimension for axis in axes)
+    if not whole or len(set(axes)) != len(axes):
+        raise InputError(f"periodic names axes of space, each once, from 0 to {dimension - 1}; seen {list(axes)!r}")
+    return axes
+
+
+class _Wrapped:
+    """Of a convolution: it reaches across the ends of the ``periodic`` axes, and sees zeros beyond the others'."""
+
+    periodic: tuple[int, ...]
+    reach: int
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(wrap(input, self.reach, self.periodic))  # type: ignore[misc]
+
+
+class _Wrapped1d(_Wrapped, nn.Conv1d):
+    pass
+
+
+class _Wrapped2d(_Wrapped, nn.Conv2d):
+    pass
+
+
+class _Wrapped3d(_Wrapped, nn.Conv3d):
+    pass
+
+
+_PLAIN = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+_WRAPPED = {1: _Wrapped1d, 2: _Wrapped2d, 3: _Wrapped3d}
+
+
+def _convolution(dimension: int, inner: int, outer: int, kernel: int, periodic: tuple[int, ...]) -> nn.Module:
+    """A convolution that keeps the size."""
+    reach = kernel // 2
+    if not periodic or not reach:
+        return _PLAIN[dimension](inner, outer, kernel, padding=reach)
+    padding = tuple(0 if axis in periodic else reach for axis in range(dimension))
+    made: Any = _WRAPPED[dimension](inner, outer, kernel, padding=padding)  # type: ignore[arg-type]
+    made.periodic, made.reach = periodic, reach
+    return made
+
+
 class _Stage(nn.Module):
     """The blocks of one level, one way."""
 
@@ -174,7 +247,8 @@ class _Block(nn.Module):
     def __init__(
         self,
         width: int,
-        convolution: type[nn.Module],
+        dimension: int,
+        periodic: tuple[int, ...],
         kernel: int,
         embedding: int,
         dropout: float,
@@ -184,8 +258,8 @@ class _Block(nn.Module):
         super().__init__()
         self.dropout, self.normalisation, self.post = dropout, normalisation, post
         self.modulation = zero_(nn.Linear(embedding, 2 * width))
-        self.first = convolution(width, width, kernel, padding=kernel // 2)
-        self.second = convolution(width, width, kernel, padding=kernel // 2)
+        self.first = _convolution(dimension, width, width, kernel, periodic)
+        self.second = _convolution(dimension, width, width, kernel, periodic)
         if not post:
             zero_(self.second)
 

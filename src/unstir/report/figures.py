@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from unstir.report.markup import number
 from unstir.report.reading import series
-from unstir.report.words import is_real, title_of, titled
+from unstir.report.words import BETTER, floor_of, is_real, title_of, titled
 
 COLOURS = {
     "accent": "#b5401c",
@@ -57,11 +57,11 @@ def metric_figure(result: Mapping[str, Any]) -> Figure:
     baselines = result.get("baselines") or {}
     rows = [("this run", result["value"], result.get("interval"), ACCENT)]
     if floor := result.get("floor"):
-        rows.append(("real data (floor)", floor["value"], floor.get("interval"), INK))
+        rows.append((f"{floor_of(floor)} (floor)", floor["value"], floor.get("interval"), INK))
     for name in sorted(baselines, key=lambda name: not is_real(name)):
         rows.append((titled(name), baselines[name], None, INK if is_real(name) else MUTED))
     rows = [row for row in rows if row[1] is not None and np.isfinite(row[1])]
-    better = f"{result.get('better', 'lower')} is better"
+    better = BETTER[result.get("better", "lower")][1]
     label = f"{_with_unit(result)}; {better}"
     label = label if len(label) < 45 else label.replace(" (", "\n(", 1)
     figure, axes = panel(label, "", (3.35, 0.85 + 0.19 * len(rows)))

@@ -10,7 +10,7 @@ from unstir.report.parts import caption, charts, code, figure, missing, section
 from unstir.report.reading import Run
 from unstir.report.svg import inline_svg
 from unstir.report.verdict import wins
-from unstir.report.words import inside_sentence, is_real, title_of, titled
+from unstir.report.words import BETTER, floor_of, inside_sentence, is_real, title_of, titled
 
 _PANELS = 6  # measures with a chart at first sight
 _NOT_MEASURES = ("sampler", "steps", "calls", "count", "seed", "seconds", "n_samples")
@@ -129,10 +129,8 @@ def _table(run: Run, baselines: list[str]) -> Html:
 
 
 def _row(result: Mapping[str, Any], baselines: list[str]) -> Html:
-    lower = result.get("better", "lower") == "lower"
-    arrow = element(
-        "span", "↓" if lower else "↑", class_="arrow", title="lower is better" if lower else "higher is better"
-    )
+    sign, meaning = BETTER[result.get("better", "lower")]
+    arrow = element("span", sign, class_="arrow", title=meaning)
     floor = result.get("floor") or {}
     cells = [
         element("th", title_of(result["metric"]), " ", arrow, scope="row"),
@@ -162,7 +160,7 @@ def _interval(interval: Any) -> Html | None:
 def _described(result: Mapping[str, Any]) -> str:
     floor, baselines = result.get("floor"), result.get("baselines") or {}
     told = f"{title_of(result['metric'])}: this run {number(result['value'])}"
-    told += f", real data {number(floor['value'])}" if floor else ""
+    told += f", {floor_of(floor)} {number(floor['value'])}" if floor else ""
     return told + "".join(f", {titled(name)} {number(value)}" for name, value in baselines.items())
 
 
@@ -199,7 +197,7 @@ def _classes(run: Run) -> Html | None:
 
 
 def _glossary(run: Run) -> Html:
-    known = entries("metrics")
+    known = {**entries("metrics"), **entries("scores")}
     items = []
     for name, result in run.results.items():
         entry = known.get(name)

@@ -88,7 +88,7 @@ def cite(run: Run) -> Html:
                 (f"{_kind_word(kind)} {name}", entry.source)
             )
     for name in run.results:
-        entry = entries("metrics").get(name)
+        entry = entries("metrics").get(name) or entries("scores").get(name)
         if entry and entry.source:
             groups["Measures"].append((title_of(name), entry.source))
     parts = [

@@ -5,7 +5,7 @@ from typing import Any
 
 from unstir.core.catalogue import entries
 from unstir.report.markup import listed, number
-from unstir.report.words import inside_sentence, is_real, title_of, titled
+from unstir.report.words import floor_of, inside_sentence, is_real, title_of, titled
 
 _HEADLINE = ("frechet", "kernel")  # of pictures; other fields tell the most telling measure first
 NEAR, CLEAR = 0.8, 0.9
@@ -32,8 +32,11 @@ def headline(results: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
 def beyond(result: Mapping[str, Any], value: float) -> float:
     """By how much ``value`` is better than the run's own; past the ideal nothing is gained.
 
-    Without that a Gaussian far off the data would win the distance to the training set, whose ideal is one.
+    Without that a Gaussian far off the data would win the distance to the training set, whose ideal is one. Where the
+    nearest to the ideal is best, either side of it loses.
     """
+    if result.get("better") == "nearest":
+        return abs(result["value"] - result["ideal"]) - abs(value - result["ideal"])
     sign = -1.0 if result.get("better", "lower") == "lower" else 1.0
     ideal = result.get("ideal")
     own, other = sign * result["value"], sign * value
@@ -53,7 +56,7 @@ def wins(result: Mapping[str, Any], value: float) -> str:
 def _distance(result: Mapping[str, Any]) -> str:
     name, value, floor = inside_sentence(result["metric"]), result["value"], result.get("floor")
     if result["metric"] not in entries("metrics"):  # what another field tells first need be no distance
-        beside = f" (real data: {number(floor['value'])})" if floor and "value" in floor else ""
+        beside = f" ({floor_of(floor)}: {number(floor['value'])})" if floor and "value" in floor else ""
         return f"{title_of(result['metric'])}: {number(value)}{beside}"
     if not floor:
         return f"The samples come to a {name} of {number(value)}"
@@ -143,7 +146,7 @@ def key_figures(results: Mapping[str, Mapping[str, Any]], classes: Sequence[str]
     for name in (headline(results)["metric"], "coverage", "memorisation") if results else ():
         if result := results.get(name):
             floor = result.get("floor")
-            beside = f"real data: {number(floor['value'])}" if floor else f"ideal: {number(result.get('ideal'))}"
+            beside = f"{floor_of(floor)}: {number(floor['value'])}" if floor else _ideally(result)
             found.append((title_of(name), number(result["value"]), beside))
     if (result := results.get("missing-classes")) and classes:
         present = len(classes) - round(result["value"])
@@ -156,3 +159,11 @@ def key_figures(results: Mapping[str, Mapping[str, Any]], classes: Sequence[str]
             )
         )
     return found
+
+
+def _ideally(result: Mapping[str, Any]) -> str:
+    ideal, rivals = result.get("ideal"), result.get("baselines") or {}
+    if ideal or not rivals:  # no forecast of what is not known comes to an ideal of nought
+        return f"ideal: {number(ideal)}"
+    best = max(rivals, key=lambda name: beyond(result, rivals[name]))
+    return f"best baseline: {number(rivals[best])}"

@@ -21,6 +21,7 @@ from unstir.domains.base import EncodedData
 from unstir.domains.tables.encoding import CONTINUOUS, TableEncoding
 from unstir.run.folder import RunFolder, write_text
 from unstir.run.parts import make_process, training_conditions
+from unstir.run.recipe import denoiser_kind
 from unstir.run.sampling import TrainedRun
 from unstir.samplers.base import sample, time_grid
 from unstir.training.checkpoints import load_average, open_checkpoint
@@ -177,7 +178,8 @@ def load_guide(run: TrainedRun, target: str) -> NoiseAwareClassifier:
 def _made(run: TrainedRun, settings: Mapping[str, Any]) -> NoiseAwareClassifier:
     assert run.recipe.process is not None
     process = make_process(run.recipe.process)
-    shell: LearnedDenoiser = find("learned", process.learned).load()(None, process, **run.recipe.denoiser)
+    learned, options = denoiser_kind(run.recipe.denoiser, process.learned)
+    shell: LearnedDenoiser = learned(None, process, **options)
     own = {name: settings[name] for name in ("network", "target", "priors", "centre", "scale") if name in settings}
     return NoiseAwareClassifier(shell, run.shape, **own)
 
@@ -299,11 +301,9 @@ def _negative(run: TrainedRun, asked: Asked) -> Guided:
 
 def _composed(run: TrainedRun, asked: Asked) -> Guided:
     _needs_conditions(run, asked)
-    wanted = {
-        name: ({name: value[0]}, 1.0) for name, value in (run.constant_condition(asked.condition, 1) or {}).items()
-    }
+    wanted = {name: ({name: value}, 1.0) for name, value in (run.constant_condition(asked.condition, 1) or {}).items()}
     unwanted = run.constant_condition(asked.negative, 1) or {}
-    experts = {**wanted, **{f"not {name}": ({name: value[0]}, -1.0) for name, value in unwanted.items()}}
+    experts = {**wanted, **{f"not {name}": ({name: value}, -1.0) for name, value in unwanted.items()}}
     if not experts:
         raise InputError("composed conditions need some: --condition label=3 --negative label=5")
     denoiser, guide = run.denoiser(), find("guidance", asked.name).load()

@@ -14,7 +14,15 @@ from unstir.core.seeds import Seeds
 from unstir.denoisers.learned.base import LearnedDenoiser
 from unstir.domains.base import Domain, EncodedData
 from unstir.processes.base import Process
-from unstir.run.recipe import NETWORK_GIVEN, PROCESS, Recipe, proposed_or, resolved_process
+from unstir.run.recipe import (
+    NETWORK_GIVEN,
+    PROCESS,
+    Recipe,
+    SamplingOptions,
+    denoiser_kind,
+    proposed_or,
+    resolved_process,
+)
 
 _MEASURED_ROWS = 4096
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # the golden ratio's fraction of 2^64
@@ -28,15 +36,18 @@ def domain_of(recipe: Recipe) -> Domain:
 def read_data(recipe: Recipe) -> EncodedData:
     """The recipe's data, checked and encoded."""
     data = domain_of(recipe).read(recipe.data)
-    return data if recipe.conditional else _Unconditional(data)
+    return data if recipe.conditional else _Unconditional(data, recipe.denoiser.get("around"))
 
 
 class _Unconditional:
-    """Data whose labels and other conditions are kept from the network; the augmentation is still told."""
+    """Data whose labels and other conditions are kept from the network; what says how to read a sample is still told.
 
-    def __init__(self, data: EncodedData) -> None:
+    That is the augmentation, a mask, and the condition ``around`` on which the belief is centred.
+    """
+
+    def __init__(self, data: EncodedData, around: str | None = None) -> None:
         self._data = data
-        self.conditions = {name: kind for name, kind in data.conditions.items() if name == "augment"}
+        self.conditions = {name: kind for name, kind in data.conditions.items() if name in ("augment", around)}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._data, name)
@@ -46,7 +57,7 @@ class _Unconditional:
 
     def batch(self, rows: np.ndarray, seeds: Seeds | None = None) -> tuple[Any, dict[str, Tensor]]:
         state, condition = self._data.batch(rows, seeds)
-        return state, {name: values for name, values in condition.items() if name in self.conditions}
+        return state, {name: values for name, values in condition.items() if name in (*self.conditions, "mask")}
 
 
 def completed(recipe: Recipe, data: EncodedData) -> Recipe:
@@ -56,14 +67,27 @@ def completed(recipe: Recipe, data: EncodedData) -> Recipe:
     process = resolved_process(proposed_or(proposed, recipe.process))
     rows = np.unique(np.linspace(0, len(data) - 1, min(len(data), _MEASURED_ROWS)).astype(int))
     made = make_process(process)
-    learned = find("learned", made.learned).load()
+    learned, given = denoiser_kind(recipe.denoiser, made.learned)
     try:
-        denoiser = learned.options_for(made, recipe.denoiser, data.batch(rows)[0])
+        denoiser = learned.options_for(made, given, *data.batch(rows))
         learned(None, made, **denoiser)  # refuses what is out of range, before anything is trained
     except InputError as error:
         raise InputError(f"{data.name}, denoiser: {error}") from error
+    if name := recipe.denoiser.get("name"):
+        denoiser = {"name": name, **denoiser}
     network = resolve("networks", recipe.network or domain.network(data), NETWORK_GIVEN)
-    return dataclasses.replace(recipe, process=process, network=network, denoiser=denoiser)
+    sampling = _one_pass(recipe) if learned.at_noise_only else recipe.sampling
+    return dataclasses.replace(recipe, process=process, network=network, denoiser=denoiser, sampling=sampling)
+
+
+def _one_pass(recipe: Recipe) -> SamplingOptions:
+    """The one way in which a denoiser is sampled from that knows the noise alone, whatever the recipe says of steps."""
+    if domain_of(recipe).judge is None:
+        raise InputError(
+            f"the field {recipe.domain!r} judges a belief at all noise levels, and the denoiser "
+            f"{recipe.denoiser.get('name')!r} has one at time 1 only: take the process's own denoiser"
+        )
+    return dataclasses.replace(recipe.sampling, sampler={"name": "ancestral"}, grid={"name": "uniform"}, steps=1)
 
 
 def make_process(specification: Mapping[str, Any]) -> Process:
@@ -81,11 +105,14 @@ def make_denoiser(recipe: Recipe, shape: Any, conditions: Mapping[str, Mapping[s
     """The denoiser of a completed recipe, its network's weights drawn from the recipe's seed."""
     assert recipe.process is not None
     process = make_process(recipe.process)
-    denoiser = find("learned", process.learned).load()(None, process, **recipe.denoiser)
+    learned, options = denoiser_kind(recipe.denoiser, process.learned)
+    denoiser = learned(None, process, **options)
     size, outputs = denoiser.network_size(shape)
+    conditions = denoiser.shown(conditions)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         denoiser.network = build("networks", recipe.network or {}, shape=size, conditions=conditions, outputs=outputs)
+    denoiser.specification = recipe.network
     return denoiser
 
 

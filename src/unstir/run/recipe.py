@@ -70,6 +70,7 @@ class Recipe:
     """A complete job; see the fields' own classes for what each section may say.
 
     What is left out of ``process``, ``denoiser`` and ``network`` is proposed by the field, or follows from the data.
+    ``denoiser`` holds options of the process's own kind of belief, or names another one: ``{name: one-pass}``.
     """
 
     name: str
@@ -141,6 +142,11 @@ class _Loader(yaml.SafeLoader):
 
 _SHORT_FLOAT = re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$")
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _SHORT_FLOAT, list("-+0123456789"))
+# a date stays the text that it is written as: recipes are plain values, and fields read their own times
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in known if tag != "tag:yaml.org,2002:timestamp"]
+    for first, known in _Loader.yaml_implicit_resolvers.items()
+}
 
 
 def _yaml(text: str) -> Any:
@@ -175,13 +181,30 @@ def _override(values: dict[str, Any], override: str) -> None:
             place[parent] = {"name": place[parent]} if isinstance(place.get(parent), str) else {}
         place = place[parent]
     if last == "name" and parents and parents[0] != "data" and place.get("name") != value:
-        place.clear()  # the old part's options are not the new one's; data merely bears its name
+        # the old part's options are not the new one's; data merely bears its name, and where a belief is centred
+        # is said of the data, not of its kind
+        kept = {"around": place["around"]} if parents == ["denoiser"] and "around" in place else {}
+        place.clear()
+        place.update(kept)
     place[last] = value
 
 
 _SECTIONS: dict[str, type] = {"training": TrainingOptions, "sampling": SamplingOptions, "evaluation": EvaluationOptions}
 PROCESS = {"name": "gaussian", "schedule": {"name": "edm"}}  # where neither recipe nor field say otherwise
 NETWORK_GIVEN = ("shape", "conditions", "outputs")  # what data and denoiser tell a network, not the recipe
+
+
+def denoiser_kind(given: Mapping[str, Any], own: str) -> tuple[Any, Spec]:
+    """The kind ``learned`` that a section ``denoiser`` names, by default the process's ``own``; and its options.
+
+    Raises InputError for a name that is not known, and for one that does not go with the process.
+    """
+    name = str(given.get("name") or own)
+    kind = find("learned", name).load()
+    if name != own and own not in kind.instead_of:
+        others = [other for other, entry in entries("learned").items() if own in entry.load().instead_of]
+        raise unknown("denoiser of this process (denoiser.name):", name, [own, *others])
+    return kind, {key: value for key, value in given.items() if key != "name"}
 
 
 def _checked(values: Mapping[str, Any]) -> Recipe:
@@ -203,12 +226,12 @@ def _check_denoiser(recipe: Recipe) -> None:
     process = (recipe.process or {}).get("name")
     if process is None and find("domains", recipe.domain).load().process is not None:
         return  # the data will tell
-    learned = find("learned", find("processes", process or "gaussian").load().learned).load()
+    learned, given = denoiser_kind(recipe.denoiser, find("processes", process or "gaussian").load().learned)
     allowed = [key for key in inspect.signature(learned).parameters if key not in ("network", "process")]
-    if wrong := [key for key in recipe.denoiser if key not in allowed]:
-        raise unknown("key of the recipe's section 'denoiser'", wrong[0], allowed)
+    if wrong := [key for key in given if key not in allowed]:
+        raise unknown("key of the recipe's section 'denoiser'", wrong[0], [*allowed, "name"])
     if "sigma_data" in allowed:  # its process needs no data either, and it refuses bad values by itself
-        known = {key: value for key, value in recipe.denoiser.items() if value is not None}
+        known = {key: value for key, value in given.items() if value is not None}
         learned(None, find("processes", process or "gaussian").load()(), **known)
 
 
@@ -267,6 +290,7 @@ def _keys(options: type, values: Mapping[str, Any], prefix: str) -> dict[str, An
 
 _PARTS = {
     "process",
+    "denoiser",
     "network",
     "sampler",
     "grid",

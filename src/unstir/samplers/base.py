@@ -198,11 +198,13 @@ def sample(
         rows = seeds.samples[chosen] - block * batch
         whole = replace(seeds, samples=torch.arange(block * batch, (block + 1) * batch, device=device))
         filled = {name: _spread(values[chosen].to(device), rows, batch) for name, values in condition.items()}
+        told = denoiser.given(filled)
         if start is None:
-            first = denoiser.process.prior(shape, whole.at("prior"), times[0], dtype, filled.get("mask"))
+            noise = denoiser.process.prior(shape, whole.at("prior"), times[0], dtype, filled.get("mask"))
+            first = told.beginning(noise, times[0])
         else:
             first = _started(start, chosen, rows, batch, device, dtype)
-        final = follow(denoiser.given(filled), sampler, SamplerState(first, whole, path=path), times, callback)
+        final = follow(told, sampler, SamplerState(first, whole, path=path), times, callback)
         results.append(take(final.x, rows.to(device)))
         places.append(chosen)
         if progress:

@@ -25,6 +25,9 @@ class Addresses:
     count: int
     batch: int
     stratified: bool = True
+    locality: tuple[int, int] | None = None
+    """Of data on disk: (rows in a row that are read together, rows that may be held at once). An epoch then goes
+    through the data by groups of blocks drawn at random, mixing the rows of a group: each block is read once."""
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -37,7 +40,7 @@ class Addresses:
         rows = np.empty_like(positions)
         for epoch in np.unique(epochs):
             chosen = epochs == epoch
-            rows[chosen] = _permutation(self.seed, self.count, int(epoch))[within[chosen]]
+            rows[chosen] = _permutation(self.seed, self.count, int(epoch), self.locality)[within[chosen]]
         return rows
 
     def seeds(self, step: int, places: range) -> Seeds:
@@ -58,8 +61,19 @@ class Addresses:
 
 
 @lru_cache(maxsize=4)
-def _permutation(seed: int, count: int, epoch: int) -> np.ndarray:
-    return Seeds.range(seed, 1).at("training", "epoch", epoch).generator().permutation(count)
+def _permutation(seed: int, count: int, epoch: int, locality: tuple[int, int] | None = None) -> np.ndarray:
+    generator = Seeds.range(seed, 1).at("training", "epoch", epoch).generator()
+    if locality is None:
+        return generator.permutation(count)
+    block, held = locality
+    blocks = generator.permutation(-(-count // block))
+    # a batch at the border of two groups needs a block of each, so one is kept free
+    group = max(1, held // block - 1)
+    found = []
+    for first in range(0, len(blocks), group):
+        rows = (blocks[first : first + group, None] * block + np.arange(block)).ravel()
+        found.append(generator.permutation(rows[rows < count]))
+    return np.concatenate(found)
 
 
 def shares(batch: int, parts: int, rank: int, size: int) -> list[range]:

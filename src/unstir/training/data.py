@@ -14,7 +14,8 @@ from unstir.core.state import State
 class Data(Protocol):
     """Samples that are ready for a network: encoded, of one shape, with their conditions.
 
-    Any object with these members will do; no class needs to be derived from this one.
+    Any object with these members will do; no class needs to be derived from this one. Data on disk may have a further
+    member ``locality``, (rows that are read together, rows that may be held at once), as in ``Addresses``.
     """
 
     @property

@@ -64,7 +64,8 @@ def train(
     Samples are drawn without replacement within an epoch; each one's row, noise, level and augmentation
     depend on ``seed`` and its position in the training alone, so the number of processes and the
     accumulation change no more than the rounding. (Dropout inside a network does depend on them.) The loss
-    of a sample is weighting(log-SNR) * posterior.loss(x0), corrected for how levels are drawn.
+    of a sample is weighting(log-SNR) * posterior.loss(x0), corrected for how levels are drawn; a denoiser that
+    says ``members`` is shown so many noises of each sample, and its posterior's loss scores them together.
 
     evaluate: called as ``evaluate(denoiser, step)`` with the averaged weights in place, every
         ``options.evaluate_every`` steps and at the end; the numbers it returns are logged.

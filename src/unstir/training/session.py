@@ -12,8 +12,10 @@ from torch import Tensor
 from unstir.core.catalogue import build
 from unstir.core.errors import InputError, NonFiniteError
 from unstir.core.seeds import Seeds
+from unstir.core.state import map_state
 from unstir.denoisers.base import Denoiser
 from unstir.denoisers.learned.base import LearnedDenoiser
+from unstir.denoisers.noise_levels import Levels
 from unstir.processes.bridge import BridgeProcess
 from unstir.training.addresses import Addresses, shares
 from unstir.training.averages import Averages
@@ -26,6 +28,7 @@ from unstir.training.profiles import Plan
 from unstir.training.settings import Settings
 
 _NEVER_DROPPED = {"mask", "augment"}  # they say how to read a sample, not what it is
+_NOTHING_LEFT = -40.0  # a log-SNR at which data has left no trace, where the schedule's end is at minus infinity
 
 
 class Part(NamedTuple):
@@ -51,7 +54,8 @@ class Session:
 
     def __init__(self, denoiser: Denoiser, data: Data, options: TrainingOptions, seed: int, group: Group) -> None:
         self.denoiser, self.data, self.options, self.seed, self.group = denoiser, data, options, seed, group
-        self.addresses = Addresses(seed, len(data), options.batch, options.stratified)
+        near = getattr(data, "locality", None)
+        self.addresses = Addresses(seed, len(data), options.batch, options.stratified, near)
         self.shares = shares(options.batch, options.accumulate, group.rank, group.size)
         self.levels = build("noise_levels", options.noise_levels, schedule=denoiser.process.schedule)
         self.weighting = _weighting(options, denoiser)
@@ -74,8 +78,7 @@ class Session:
         changed, if the loss or its gradient is not finite.
         """
         u = self.addresses.uniform(step)
-        levels = self.levels(u)
-        weight = self.weighting(levels.log_snr, levels.density)
+        levels, weight = self._levels(u)
         t = self.denoiser.process.schedule.time(levels.log_snr)
         losses = torch.zeros(self.options.batch + len(votes), dtype=torch.float64)
         for number, share in enumerate(self.shares):
@@ -100,6 +103,16 @@ class Session:
         self.levels.update(u, losses)
         return Step(loss, norm.item(), levels.log_snr.numpy(), losses.numpy(), tuple(heard.tolist()))
 
+    def _levels(self, u: Tensor) -> tuple[Levels, Tensor]:
+        """The noise levels of a step and the losses' weights, float64 (batch,)."""
+        if not (isinstance(self.denoiser, LearnedDenoiser) and self.denoiser.at_noise_only):
+            levels = self.levels(u)
+            return levels, self.weighting(levels.log_snr, levels.density)
+        # all samples at one level: weightings are made for many, and may be zero or without bound at the last
+        last = self.denoiser.process.schedule.log_snr(1.0).clamp(min=_NOTHING_LEFT)
+        ones = torch.ones_like(u)
+        return Levels(last * ones, ones, ones), self.denoiser.loss_weight(ones)
+
     def _no_sync(self) -> Any:
         return self.group.without_sync(self.module)
 
@@ -108,13 +121,22 @@ class Session:
         x0, condition = self.settings.place(part.x0), self.settings.place(part.condition)
         mask = condition.get("mask")
         times: Any = t.to(self.group.device)
+        noise, members, around = self.denoiser.process.noise, 1, None
         if isinstance(self.denoiser, LearnedDenoiser):
             times = self.denoiser.training_times(times, part.seeds.at("times"))
+            noise, members, around = self.denoiser.training_state, self.denoiser.members, self.denoiser.around
         told = {"source": condition.pop("source")} if self.coupling and "source" in condition else {}
-        xt = self.denoiser.process.noise(x0, times, part.seeds.at("noise"), mask, **told)
+        seeds = part.seeds.at("noise")
+        draws = [noise(x0, times, each, mask, **told) for each in _of_members(seeds, members)]
         drop = None
-        if self.options.drop_condition > 0 and set(condition) - _NEVER_DROPPED:
+        if self.options.drop_condition > 0 and set(condition) - _NEVER_DROPPED - {around}:
             drop = (part.seeds.at("drop").uniform() < self.options.drop_condition).to(self.group.device)
+        if members == 1:
+            xt = draws[0]
+        else:  # a sample's members follow one another, each with its sample's time and conditions
+            xt = map_state(lambda *parts: torch.stack(parts, 1).flatten(0, 1), *draws)
+            times, condition = map_state(_repeated(members), times), map_state(_repeated(members), condition)
+            drop = None if drop is None else _repeated(members)(drop)
         with self.settings.autocast():
             posterior = self.module(xt, times, drop, **condition)
         return posterior.loss(x0, mask)
@@ -211,6 +233,15 @@ def _ahead(
             yield current.result()
     if coming is not None:
         yield coming.result()
+
+
+def _of_members(seeds: Seeds, members: int) -> list[Seeds]:
+    """The addresses of each member's noise."""
+    return [seeds] if members == 1 else [seeds.at(member) for member in range(members)]
+
+
+def _repeated(members: int) -> Callable[[Tensor], Tensor]:
+    return lambda tensor: tensor.repeat_interleave(members, 0)
 
 
 def _weighting(options: TrainingOptions, denoiser: Denoiser) -> Callable[[Tensor, Tensor], Tensor]:

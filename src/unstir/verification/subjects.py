@@ -11,7 +11,7 @@ from unstir.verification.base import NotMeasured
 
 SHAPES = {"pictures": (1, 8, 8), "sequences": (2, 17)}
 CONDITIONS = {"label": {"classes": 10}, "vector": {"size": 3}, "augment": {"size": 9}, "image": {"channels": 2}}
-_AS_THEY_ARE = ("physics", "likelihood", "checks", "grids", "parameterisations", "formats", "domains")
+_AS_THEY_ARE = ("physics", "likelihood", "checks", "grids", "parameterisations", "formats", "domains", "scores")
 _SHIPPED = ("digits",)
 
 

@@ -4,7 +4,7 @@ import inspect
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,22 @@ class LearnedDenoiser(Denoiser):
     The noise level is told as a quarter of log(sigma/alpha), kept within [-3, 3], of the process's own schedule.
     """
 
+    instead_of: ClassVar[tuple[str, ...]] = ()
+    """The kinds of belief in whose place a recipe may name this one (``denoiser.name``)."""
+
+    at_noise_only: ClassVar[bool] = False
+    """Whether it is asked at time 1 alone: it is then trained there, all samples weighing alike, and sampled from in
+    one ancestral step."""
+
+    members: int = 1
+    """How many noisy states of each sample training shows at once, whose beliefs the loss scores together."""
+
+    around: str | None = None
+    """The condition on which the belief is centred; the network is not shown it."""
+
+    specification: Mapping[str, Any] | None = None
+    """The network's, as a recipe has it; None where it was made by hand."""
+
     def __init__(self, network: nn.Module | None, process: Process, layout: str = "vector") -> None:
         super().__init__()
         if layout not in LAYOUTS:
@@ -39,8 +55,12 @@ class LearnedDenoiser(Denoiser):
         self.layout = layout
 
     @classmethod
-    def options_for(cls, process: Any, given: Mapping[str, Any], state: Any) -> dict[str, Any]:
-        """The ``given`` options with all defaults written out, and with what clean data (a ``state``) has to tell.
+    def options_for(
+        cls, process: Any, given: Mapping[str, Any], state: Any, condition: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Any]:
+        """The ``given`` options with all defaults written out, and with what clean data has to tell.
+
+        ``state`` are samples of it, ``condition`` their conditions.
 
         Raises InputError for an option that is not known.
         """
@@ -73,6 +93,14 @@ class LearnedDenoiser(Denoiser):
     def training_times(self, t: Tensor, seeds: Seeds) -> Any:
         """The times that training meets where the levels drawn are those at ``t``: these, unless parts go apart."""
         return t
+
+    def training_state(self, x0: Any, t: Any, seeds: Seeds, mask: Tensor | None = None, **told: Tensor) -> Any:
+        """What training shows of clean data ``x0`` at the times ``t``: a draw of x_t (``told`` a bridge's source)."""
+        return self.process.noise(x0, t, seeds, mask, **told)
+
+    def shown(self, conditions: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+        """Those of the data's ``conditions`` that the network is built for."""
+        return {name: kind for name, kind in conditions.items() if name != self.around}
 
     def network_size(self, shape: Any) -> tuple[tuple[int, ...], int]:
         """For samples of this shape: the network's ``shape``, and its ``outputs`` for each number that goes in."""

@@ -64,8 +64,10 @@ class JointDenoiser(LearnedDenoiser):
         )
 
     @classmethod
-    def options_for(cls, process: Any, given: Mapping[str, Any], state: Any) -> dict[str, Any]:
-        options = super().options_for(process, given, state)
+    def options_for(
+        cls, process: Any, given: Mapping[str, Any], state: Any, condition: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Any]:
+        options = super().options_for(process, given, state, condition)
         own = options["parts"] or {}
         if astray := [name for name in own if name not in process.parts]:
             raise unknown("part of the joint process", astray[0], process.parts)

@@ -1,5 +1,6 @@
 r"""A network's belief about vectors, pictures and everything else that Gaussian noise is added to."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from unstir.denoisers.learned.base import LearnedDenoiser
 from unstir.denoisers.posteriors import LearnedGaussianPosterior, PointPosterior
 from unstir.denoisers.variances import linear_variance
 from unstir.processes.base import Process
+from unstir.processes.bridge import BridgeProcess
 
 __all__ = ["NetworkDenoiser"]
 
@@ -34,6 +36,12 @@ class NetworkDenoiser(LearnedDenoiser):
     :math:`\frac{\sigma_d^2\sigma^2}{\alpha^2\sigma_d^2+\sigma^2}\exp(10\tanh(G/10))`: that of the best linear
     estimate at first, since networks start at zero, and never out of reach of the gradient.
 
+    With ``around``, the name of a condition c of the state's shape (a regression's mean, the last state), the belief
+    is centred there: what is learned is the residual :math:`x_0-c`, whose noisy state is :math:`x_t-\alpha c`, and c
+    is added to its mean; ``sigma_data`` is that of the residual. The network is not shown c. Where it is absent it
+    counts as zero. ``drop`` forgets what the network is told and leaves c as it is: c says how the state is read, as a
+    mask does, and without it the network would meet states of another scale than its own.
+
     The state is given to the network as it is (``layout`` as-it-is), or laid out like any other part's.
 
     Raises InputError for options that are not known and, when called, for an output of another shape.
@@ -50,8 +58,14 @@ class NetworkDenoiser(LearnedDenoiser):
         sigma_data: float = 1.0,
         variance: str = "none",
         layout: str = "as-it-is",
+        around: str | None = None,
     ) -> None:
         super().__init__(network, process, "vector" if layout == "as-it-is" else layout)
+        if around is not None and (layout != "as-it-is" or isinstance(process, BridgeProcess)):
+            raise InputError(
+                f"a belief is centred on a condition (around: {around}) in the layout as-it-is, and under noise that "
+                "begins at the data, not under a bridge: take another layout or process, or leave `around` out"
+            )
         if not sigma_data > 0:
             raise InputError(f"sigma_data, the data's standard deviation, must be positive; seen {sigma_data}")
         if variance not in VARIANCES:
@@ -60,12 +74,20 @@ class NetworkDenoiser(LearnedDenoiser):
         self.parameterisation = parameterisation
         self.sigma_data = float(sigma_data)
         self.variance = variance
+        self.around = around
         self._coefficients = find("parameterisations", parameterisation).load()
 
     @classmethod
-    def options_for(cls, process: Any, given: Mapping[str, Any], state: Any) -> dict[str, Any]:
-        options = super().options_for(process, given, state)
-        options["sigma_data"] = given.get("sigma_data") or deviation_of(state)
+    def options_for(
+        cls, process: Any, given: Mapping[str, Any], state: Any, condition: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Any]:
+        options = super().options_for(process, given, state, condition)
+        told = condition or {}
+        if (around := options.get("around")) is not None:
+            if around not in told:
+                raise unknown("condition that the belief is centred on (around):", str(around), told)
+            state = state - centre_of(told[around], state, around)
+        options["sigma_data"] = given.get("sigma_data") or deviation_of(state, told.get("mask"))
         return options
 
     @property
@@ -96,9 +118,25 @@ class NetworkDenoiser(LearnedDenoiser):
         """The belief at the network's estimate of E[x_0 | x_t]: a point, or a Gaussian where a variance is learned."""
         if self.layout != "as-it-is":
             return super().forward(xt, t, drop, **condition)  # type: ignore[return-value]
+        centre = condition.pop(self.around, None) if self.around else None
+        mask = condition.get("mask")
+        if centre is not None:
+            # a padded or missing place is zero in the state, and may hold anything here
+            centre = apply_mask(centre_of(centre, xt, str(self.around)), mask)
+            alpha = self.process.schedule.alpha(torch.as_tensor(t, dtype=torch.float64, device=xt.device))
+            xt = xt - expand(alpha, xt) * centre
         told, level, t = self.told(xt, t)
         output = self.network(told, level, drop, **condition)  # type: ignore[misc]
-        return self.believe(output, xt, t, condition.get("mask"))
+        belief = self.believe(output, xt, t, mask)
+        return belief if centre is None else dataclasses.replace(belief, mean=belief.mean + centre)
+
+    def beginning(self, noise: Tensor, t: Tensor, **condition: Tensor) -> Tensor:
+        """The noise about the centre, where the noisy law lies: about zero a far centre would draw the samples away."""
+        centre = condition.get(self.around) if self.around else None
+        if centre is None:
+            return noise
+        centre = apply_mask(centre_of(centre, noise, str(self.around)), condition.get("mask"))
+        return noise + self.process.schedule.alpha(t.to(noise.device)).to(noise.dtype) * centre
 
     def width_out(self, xt: Tensor) -> int:
         return xt.shape[-1] * self.numbers if self.layout == "as-it-is" else super().width_out(xt)
@@ -133,12 +171,26 @@ class NetworkDenoiser(LearnedDenoiser):
         return LearnedGaussianPosterior(mean, variance, linear)
 
 
-def deviation_of(x0: Tensor) -> float:
-    """The standard deviation over all elements of clean data; four digits. InputError if all of them are the same."""
-    deviation = x0.double().std(correction=0).item()
+def deviation_of(x0: Tensor, mask: Tensor | None = None) -> float:
+    """The standard deviation over all elements of clean data, of those where ``mask`` is True; four digits.
+
+    Raises InputError if all of them are the same.
+    """
+    values = x0.double() if mask is None else x0.double()[mask]
+    deviation = values.std(correction=0).item() if values.numel() else 0.0
     if deviation == 0:
         raise InputError("all values of the data are the same; there is nothing to learn")
     return float(f"{deviation:.4g}")
+
+
+def centre_of(centre: Tensor, state: Tensor, name: str) -> Tensor:
+    """The condition that a belief is centred on, in the state's precision; InputError for another shape."""
+    if centre.shape != state.shape:
+        raise InputError(
+            f"the condition {name!r}, on which the belief is centred, must be of the state's shape "
+            f"{tuple(state.shape)}; seen {tuple(centre.shape)}"
+        )
+    return centre.to(state)
 
 
 def _halves(output: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:

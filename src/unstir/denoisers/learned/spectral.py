@@ -47,8 +47,10 @@ class SpectralDenoiser(NetworkDenoiser):
         self.spectrum = None if spectrum is None else tuple(float(value) for value in spectrum)
 
     @classmethod
-    def options_for(cls, process: Any, given: Mapping[str, Any], state: Any) -> dict[str, Any]:
-        options = super().options_for(process, given, state)
+    def options_for(
+        cls, process: Any, given: Mapping[str, Any], state: Any, condition: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Any]:
+        options = super().options_for(process, given, state, condition)
         if not given.get("spectrum"):
             options["spectrum"] = [float(f"{value:.4g}") for value in band_deviations(process, state)]
         return options

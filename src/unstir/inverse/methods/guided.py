@@ -81,6 +81,9 @@ class MeasuredDenoiser(Denoiser):
         """The other's bound mask."""
         return self.denoiser.mask
 
+    def beginning(self, noise: Any, t: Tensor, **condition: Tensor) -> Any:
+        return self.denoiser.beginning(noise, t, **condition)
+
     @property
     def operator(self) -> LinearOperator:
         """The measurement's, for methods that need a linear one."""

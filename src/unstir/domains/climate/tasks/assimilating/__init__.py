@@ -1,0 +1,1 @@
+"""Trajectories behind readings: ``assimilation`` with a learned or known law, ``filters`` to compare with."""

@@ -1,0 +1,1 @@
+"""Fine fields from coarse ones: ``coarsening``, ``regression`` as the centre, ``kriging`` as the exact answer."""

@@ -1,0 +1,1 @@
+"""Weather drawn from nothing: windows ``generated``, their ``tails``, ``events`` and their honest return periods."""
