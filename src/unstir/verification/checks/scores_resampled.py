@@ -62,7 +62,7 @@ def scores_rank_test(score: Callable[..., Any], effort: Effort) -> Iterator[Meas
         values.append(score(seeds.integers(0, members + 1), members, seeds).p_value)
     for level in (0.01, 0.1):
         seen = int(np.sum(np.array(values) <= level))
-        yield probable(f"rejected at {level:g}: {seen} of {repeats}", stats.binom.sf(seen - 1, repeats, level))
+        yield probable(f"rejected at {level:g}: {seen} of {repeats}", float(stats.binom.sf(seen - 1, repeats, level)))
     truth, ensemble = _normal(effort, "sure truth", count), 0.5 * _normal(effort, "sure", count, members)
     yield at_most(
         "p-value of a sharp ensemble",
@@ -83,7 +83,7 @@ def scores_coverage(score: Callable[..., Any], effort: Effort) -> Iterator[Measu
             )
     ranks = effort.seeds(effort.of(2000, 20_000), "coverage").integers(0, 40)
     away = score(ranks, 39, 0.8).away
-    yield probable("coverage of drawn ranks", 2 * stats.norm.sf(abs(away)), f"{away:.1f} standard errors")
+    yield probable("coverage of drawn ranks", float(2 * stats.norm.sf(abs(away))), f"{away:.1f} standard errors")
 
 
 @claim("scores", "reliability-curve")
