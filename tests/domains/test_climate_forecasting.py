@@ -14,10 +14,9 @@ from unstir.core.seeds import Seeds
 from unstir.domains.base import Asked, Judged
 from unstir.domains.climate.encoding import restore
 from unstir.domains.climate.made.moving_field import MovingField, field_of, moving_field_dataset
-from unstir.domains.climate.scaling import Scaling
+from unstir.domains.climate.scaling import Scaling, multiplied
 from unstir.domains.climate.task import task_of
 from unstir.domains.climate.tasks.forecasting import judging
-from unstir.domains.climate.tasks.forecasting.cases import multiplied
 from unstir.domains.climate.tasks.forecasting.lorenz_rivals import OneScale, fit_one_scale
 from unstir.domains.climate.tasks.forecasting.rollout import Stepper, rollout, step_seed
 from unstir.domains.climate.tasks.forecasting.stencil import StencilForecast, fit_stencil

@@ -70,7 +70,8 @@ def meteogram(
         title = titles[place] if place < len(titles) else ""
         below = place + columns >= len(ensembles)
         charts.label(each, title, lead_name if below else "", f"{quantity}, {unit}" if not place % columns else "")
-    charts.legend(axes.flat[0], ncols=1)
+    names = axes.flat[0].get_legend_handles_labels()
+    figure.legend(*names, loc="outside upper center", ncols=4, frameon=False, fontsize=7, labelcolor=charts.INK)
     return Figure(
         "meteogram",
         f"Plumes of {quantity}",

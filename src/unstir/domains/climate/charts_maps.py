@@ -92,9 +92,9 @@ def spectrum_chart(
         style: dict[str, Any] = {"color": hue(number), "linewidth": 1.5 if not number else 1.0}
         left.plot(waves[used], power[used], label=name, **style)
         right.plot(waves[used], power[used] / true[used], **style)
-    left.set_xscale("log")
     left.set_yscale("log")
-    right.set_xscale("log")
+    for each in (left, right):
+        _logarithmic(each, waves[used])
     right.set_ylim(0, 2)
     charts.label(left, "power", wave_name, f"{unit}²" if unit not in ("", "1") else "")
     charts.label(right, "over that of what came true", wave_name)
@@ -179,6 +179,17 @@ def event_histogram(
         "Both lines should fall alike, in the tail too; steps of single values at the end are chance.",
         charts.svg(figure, "events"),
     )
+
+
+def _logarithmic(axes: Any, values: np.ndarray) -> None:
+    """A logarithmic axis with a few plain numbers, over one decade or several."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set_xscale("log")
+    several = len(values) and values.max() > 60 * values.min()
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if several else (1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _bar(figure: Any, image: Any, axes: Any, told: str) -> None:

@@ -284,3 +284,18 @@ def _along(x: Tensor, start: Sequence[float], end: Sequence[float]) -> Tensor:
     left = (torch.searchsorted(first, wide.detach().contiguous(), right=True) - 1).clamp(0, len(first) - 2)
     slope = (last[1:] - last[:-1]) / (first[1:] - first[:-1])
     return (last[left] + (wide - first[left]) * slope[left]).to(x.dtype)
+
+
+def multiplied(scaling: Scaling, factors: Sequence[float] | np.ndarray) -> Scaling:
+    """The scaling whose encoded numbers are those of ``scaling`` times a factor for each channel."""
+    found = []
+    for channel, factor in zip(scaling.channels, factors, strict=True):
+        changed = dict(channel)
+        if channel["method"] == "quantile":
+            changed["scores"] = (np.asarray(channel["scores"]) * factor).tolist()
+        elif channel["method"] == "none":
+            changed |= {"method": "standard", "mean": 0.0, "deviation": float(1 / factor)}
+        else:
+            changed["deviation"] = (np.asarray(channel["deviation"]) / factor).tolist()
+        found.append(changed)
+    return Scaling(tuple(found))

@@ -8,7 +8,7 @@ from torch import Tensor
 from unstir.core.seeds import Seeds
 from unstir.domains.climate.forecasts import Forecasts
 
-_JOINT = 400  # numbers of a case at one lead of which the joint scores are taken, spread evenly
+_JOINT = 100  # numbers of a case at one lead of which the joint scores are taken, spread evenly
 _AT_ONCE = 2**24  # numbers of an ensemble scored together
 
 

@@ -20,6 +20,7 @@ from unstir.domains.climate.tasks.downscaling.figures import field_figure, spect
 from unstir.domains.climate.tasks.downscaling.kriging import Kriging
 from unstir.domains.climate.tasks.downscaling.wave_numbers import field_spectrum
 from unstir.metrics.evaluate import Result
+from unstir.scores.crps import crps
 
 OPTIONS: dict[str, Any] = {"cases": 200, "members": 20, "rivals": None, "one_pass": None}
 """What ``evaluation.options`` may say beside what ``judge_forecasts`` takes: how many times of the test part, spread
@@ -182,19 +183,14 @@ def beside_exact(forecasts: Forecasts) -> list[Result]:
             away = away - ensemble.var(1) / ensemble.shape[1]  # what the mean of so few members errs by chance
         return (away * weights).flatten(1).nanmean(1)
 
-    def crps(name: str) -> Tensor:
-        ensemble = forecasts.ensembles[name][:, :, 0]
-        count = ensemble.shape[1]
-        ranks = 2 * torch.arange(1, count + 1, dtype=torch.float64) - count - 1
-        spread = (ensemble.sort(1).values * ranks.reshape(-1, *(1,) * (ensemble.ndim - 2))).sum(1)
-        away = (ensemble - observed[:, None]).abs().mean(1) - spread / (count * max(count - 1, 1))
-        return (away * weights).flatten(1).nanmean(1)
+    def fair_crps(name: str) -> Tensor:
+        return (crps(forecasts.ensembles[name][:, :, 0], observed) * weights).flatten(1).nanmean(1)
 
     seeds = Seeds.range(0, 500).at("downscale", "ratio")
     chosen = seeds.integers(0, len(observed), (len(observed),))
     for name, parts, root, unit in (
         ("rmse-over-exact", squared, True, "of the means' root mean squared errors"),
-        ("crps-over-exact", crps, False, "of the fair CRPS"),
+        ("crps-over-exact", fair_crps, False, "of the fair CRPS"),
     ):
         exact = parts(forecasts.exact)
 

@@ -63,9 +63,9 @@ def read_downscale(options: Mapping[str, Any]) -> ClimateData:
     """
     from unstir.domains.climate.files.datasets import SHARED, digest_of, layout_of, opened
     from unstir.domains.climate.files.reading import Rows
-    from unstir.domains.climate.scaling import fit_scaling, methods_for
+    from unstir.domains.climate.scaling import fit_scaling, methods_for, multiplied
     from unstir.domains.climate.splits import parts_of
-    from unstir.domains.climate.tasks.forecasting.task import static_maps
+    from unstir.domains.climate.static import static_maps
     from unstir.domains.climate.windows import variables_of
 
     told = _checked({**SHARED, **_OWN, **options}, SHARED)
@@ -121,7 +121,7 @@ def read_downscale(options: Mapping[str, Any]) -> ClimateData:
         "units": {each.variable: each.unit for each in quantities},
         "law": dataset.attrs.get("gaussian_field"),
     }
-    encoding = ClimateEncoding(_TASK, layout, _multiplied(base, stage.factors), told, memory)
+    encoding = ClimateEncoding(_TASK, layout, multiplied(base, stage.factors), told, memory)
     conditions = stage.conditions(len(layout.quantities))
     name = str(told["name"] or told["path"])
     made = {}
@@ -165,12 +165,6 @@ def _fitted(
 
 
 _NOWHERE = Layout(())
-
-
-def _multiplied(scaling: Any, factors: np.ndarray) -> Any:
-    from unstir.domains.climate.tasks.forecasting.cases import multiplied
-
-    return multiplied(scaling, factors)
 
 
 def network(data: Any) -> dict[str, Any]:

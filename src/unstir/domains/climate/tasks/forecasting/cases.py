@@ -11,7 +11,7 @@ from torch import Tensor
 from unstir.core.errors import InputError
 from unstir.domains.climate.encoding import ClimateEncoding
 from unstir.domains.climate.layout import Layout
-from unstir.domains.climate.scaling import Scaling
+from unstir.domains.climate.scaling import Scaling, multiplied
 from unstir.domains.climate.tasks.forecasting.rollout import Stepper
 from unstir.domains.climate.tasks.forecasting.stencil import StencilForecast, count_monomials, fit_stencil
 from unstir.domains.climate.windows import WindowCases
@@ -134,21 +134,6 @@ def fit_regression(cases: ForecastCases, history: int, radius: int, degree: int)
     scale = (squares[0] / squares[1].clamp(min=1)).sqrt().clamp(min=1e-6).numpy()
     size = max(1, _NUMBERS // (places * weights))
     return fit_stencil(_pairs(cases, rows, size), scale, bound.double().numpy() / scale, radii, periodic, degree)
-
-
-def multiplied(scaling: Scaling, factors: Sequence[float] | np.ndarray) -> Scaling:
-    """The scaling whose encoded numbers are those of ``scaling`` times a factor for each channel."""
-    found = []
-    for channel, factor in zip(scaling.channels, factors, strict=True):
-        changed = dict(channel)
-        if channel["method"] == "quantile":
-            changed["scores"] = (np.asarray(channel["scores"]) * factor).tolist()
-        elif channel["method"] == "none":
-            changed |= {"method": "standard", "mean": 0.0, "deviation": float(1 / factor)}
-        else:
-            changed["deviation"] = (np.asarray(channel["deviation"]) / factor).tolist()
-        found.append(changed)
-    return Scaling(tuple(found))
 
 
 def residuals(cases: ForecastCases, regression: StencilForecast, most: int) -> Tensor:

@@ -19,6 +19,7 @@ from unstir.domains.base import Asked, Judged, Judgement
 from unstir.domains.climate.cases import ClimateData
 from unstir.domains.climate.encoding import ClimateEncoding
 from unstir.domains.climate.layout import Layout
+from unstir.domains.climate.static import static_maps
 from unstir.domains.climate.task import Task
 from unstir.domains.climate.tasks.forecasting.cases import ForecastCases, fitted
 from unstir.domains.climate.tasks.forecasting.rollout import CENTRES, Stepper, rollout
@@ -170,27 +171,6 @@ FORECAST = Task(
     network=network,
     process=process,
 )
-
-
-def static_maps(dataset: Any, variables: list[str], layout: Layout) -> tuple[np.ndarray, list[str]]:
-    """What never changes, float64 (k, *axes) of about unit scale: the latitude's sine, and variables without time."""
-    shape, names = layout.shape[1:], list(layout.names)
-    found: list[np.ndarray] = []
-    told: list[str] = []
-    if "latitude" in names:
-        place = names.index("latitude")
-        sine = np.sin(np.deg2rad(np.asarray(layout.axes[place].values, dtype=np.float64)))
-        found.append(np.broadcast_to(sine.reshape([-1 if each == place else 1 for each in range(len(shape))]), shape))
-        told.append("latitude")
-    for name in map(str, dataset.data_vars):
-        array = dataset[name]
-        if name in variables or not array.dims or not set(map(str, array.dims)) <= set(names):
-            continue
-        full = array.expand_dims({each: dataset.sizes[each] for each in names if each not in array.dims})
-        values = np.nan_to_num(full.transpose(*names).values.astype(np.float64))
-        found.append((values - values.mean()) / (values.std() or 1.0))
-        told.append(name)
-    return np.stack(found) if found else np.zeros((0, *shape)), told
 
 
 def lead_values(duration: Any, step: int, count: int) -> tuple[np.ndarray, str]:
