@@ -58,6 +58,7 @@ def test_errors_are_per_root_of_the_dimension():
     assert rms == pytest.approx(math.sqrt((25 + 4) / 3 / 2)) and median == pytest.approx(math.sqrt(2))
 
 
+@pytest.mark.slow
 def test_our_euler_is_euler_and_its_calls_are_counted(measurement):
     ours = next(case for case in our_cases() if (case.sampler, case.grid) == ("euler", "common"))
     row, by_hand = measurement.row(ours, 6), measurement.row(Case("test", "euler", "common", _euler), 6)
@@ -156,6 +157,7 @@ def test_the_tables_tell_ratios_and_fewest_calls():
     assert "azula 1, torch 2; unstir 1, torch 2" in text and "## t" in text
 
 
+@pytest.mark.slow
 def test_the_default_sampler_is_made_beforehand_and_keeps_to_its_calls():
     target = ring()
     for name, make in OURS.items():

@@ -58,6 +58,7 @@ def test_stops_on_the_way_are_free_and_the_first_belief_is_told():
     assert share.shape == size.shape == (4,)
 
 
+@pytest.mark.slow
 def test_it_serves_sample_in_single_precision():
     network = small_network()
     drawn = sample(network, adaptive(1e-3), (5,), 6, steps=2, batch=6)

@@ -24,7 +24,7 @@ def brier(probability: Any, event: Any) -> Tensor:
 
 
 def brier_fair(hits: Any, event: Any) -> Tensor:
-    r"""Brier score of an ensemble as if it had members without number, (cases, *shape).
+    r"""Brier score of an ensemble as if it had members without number, one a case and place.
 
     ``hits`` (cases, members, *shape): whether each member has the event, 1 or 0; with their mean p the score is
     :math:`(p-o)^2-p(1-p)/(M-1)`. One member is scored as the probability 0 or 1 that it tells.

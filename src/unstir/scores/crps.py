@@ -13,7 +13,7 @@ __all__ = ["crps", "quantile_score", "threshold_weighted_crps"]
 
 
 def crps(ensemble: Any, observed: Any, fair: bool = True) -> Tensor:
-    r"""Continuous ranked probability score of each number, (cases, *shape), in the data's unit.
+    r"""Continuous ranked probability score of each number, float64 like the observations, in the data's unit.
 
     :math:`\overline{|X-y|}-\tfrac12\overline{|X-X'|}`, the second mean over pairs of different members if ``fair`` (its
     expectation is then the same for any number of members), over all pairs if not (the score of the ensemble's step

@@ -20,7 +20,7 @@ _EXPECTED = 10  # in each cell of a chi-square test, at least
 
 
 def ranks(ensemble: Any, observed: Any, seeds: Seeds) -> Tensor:
-    """Ranks of the observations among the members, 0 to M, int64 (cases, *shape); -1 where nothing was observed.
+    """Ranks of the observations among the members, 0 to M, int64 and of their shape; -1 where nothing was observed.
 
     Among equals, such as dry days, the place is drawn with the ``seeds``, one a case: the rank histogram of a right
     ensemble is then flat, ties or not. Values nearer than a millionth of the largest are equal.
@@ -37,7 +37,7 @@ def ranks(ensemble: Any, observed: Any, seeds: Seeds) -> Tensor:
 
 
 def rank_test(ranks: Any, members: int, seeds: Seeds) -> "Uniformity":
-    """Tests of ranks (cases, *shape) for uniformity, by chi-square and by Kolmogorov; those of -1 are left out.
+    """Tests of ranks, a row a case, for uniformity, by chi-square and by Kolmogorov; those of -1 are left out.
 
     Both take the ranks for independent; those of neighbouring days and places are not, so thin them first, or the test
     rejects too often. ``seeds``, one a case, spread the ranks between whole numbers for Kolmogorov's.

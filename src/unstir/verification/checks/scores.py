@@ -38,7 +38,7 @@ def _normal(effort: Effort, purpose: str, count: int, *shape: int) -> Tensor:
 def crps_of_normal(observed: Any, mean: float, deviation: float) -> np.ndarray:
     """Gneiting, Raftery, Westveld, Goldman (2005), eq. 5."""
     z = (np.asarray(observed) - mean) / deviation
-    return deviation * (z * (2 * stats.norm.cdf(z) - 1) + 2 * stats.norm.pdf(z) - 1 / math.sqrt(math.pi))
+    return np.asarray(deviation * (z * (2 * stats.norm.cdf(z) - 1) + 2 * stats.norm.pdf(z) - 1 / math.sqrt(math.pi)))
 
 
 @claim("scores", "crps")
