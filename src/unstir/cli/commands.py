@@ -145,7 +145,7 @@ def verify(
         ),
     ] = None,
     run: Annotated[Path | None, typer.Option(help="Measure a trained run's denoiser instead.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Coarser figures, in four minutes.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Coarser figures, in some minutes.")] = False,
     seed: Annotated[int, typer.Option(help="The seed of the checks' own draws.")] = 0,
     workers: Annotated[int | None, typer.Option(help="Processes; as many as cores by default.")] = None,
     out: Annotated[

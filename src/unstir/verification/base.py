@@ -12,7 +12,7 @@ from unstir.core.seeds import Seeds
 
 @dataclass(frozen=True)
 class Effort:
-    """How much a check may spend: ``quick`` is for the whole catalogue in four minutes, the rest takes its time."""
+    """How much a check may spend: ``quick`` is for the whole catalogue in some minutes, the rest takes its time."""
 
     quick: bool = False
     seed: int = 0
