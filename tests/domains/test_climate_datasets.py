@@ -368,6 +368,20 @@ def lazily(options, monkeypatch):
     return opened(options)
 
 
+def test_a_store_that_lists_its_members_otherwise_has_the_same_channels(store, monkeypatch):
+    import xarray
+
+    _, options = store
+    plain, reading = opened(options), xarray.open_dataset
+
+    def reversed_(*arguments, **told):
+        found = reading(*arguments, **told)
+        return found[list(found.data_vars)[::-1]]
+
+    monkeypatch.setattr(xarray, "open_dataset", reversed_)
+    assert list(opened(options).data_vars) == list(plain.data_vars) == ["t", "tp"]
+
+
 def test_rows_of_a_store_are_those_in_memory(store, monkeypatch):
     data, options = store
     lazy, whole = lazily(options, monkeypatch), opened({**options, "memory": 100})

@@ -49,6 +49,9 @@ def open_file(path: Path, rename: Mapping[str, str], grib: Mapping[str, Any]) ->
         raise InputError(
             f"{path}: cannot be read as {_KINDS[engine]} ({_first_line(error)}){hint if engine == 'cfgrib' else ''}"
         ) from error
+    if engine == "zarr":
+        # a store lists its members in any order; channels must come in the same one at every reading
+        raw = raw[sorted(raw.data_vars, key=str)]
     return canonical(_with_times(raw, path), rename, str(path))
 
 
