@@ -86,9 +86,12 @@ def checked_options(options: Mapping[str, Any], allowed: Mapping[str, Any], what
 
 def matched(state: Any, count: int) -> Any:
     """At most ``count`` rows, evenly spread."""
-    length = batch_size(state)
-    rows = np.unique(np.linspace(0, length - 1, min(length, count)).round().astype(int))
-    return take(state, torch.from_numpy(rows))
+    return take(state, torch.from_numpy(evenly(batch_size(state), count)))
+
+
+def evenly(length: int, count: int) -> np.ndarray:
+    """At most ``count`` places of 0 to ``length - 1``, evenly spread, the first and the last among them; int64."""
+    return np.unique(np.linspace(0, length - 1, min(length, count)).round().astype(np.int64))
 
 
 def film(draw: Any, count: int, seed: int, frames: int = 6) -> tuple[list[Any], list[float]]:
@@ -102,5 +105,5 @@ def film(draw: Any, count: int, seed: int, frames: int = 6) -> tuple[list[Any], 
 
     draw(count, seed=seed, callback=look)
     times = sorted(seen, reverse=True)
-    chosen = [times[place] for place in np.unique(np.linspace(0, len(times) - 1, frames).round().astype(int))]
+    chosen = [times[place] for place in evenly(len(times), frames)]
     return [take(concatenate(seen[time]), slice(count)) for time in chosen], [reached[time] for time in chosen]

@@ -9,6 +9,7 @@ from unstir.core.errors import InputError
 from unstir.domains import charts
 from unstir.domains.base import Figure
 from unstir.domains.climate.charts_ensembles import hue
+from unstir.domains.rows import evenly
 from unstir.scores.bootstrap import Skill
 
 _TOLD = 12  # leads whose skill is written into the scorecard's cells
@@ -115,7 +116,7 @@ def scorecard(skills: Mapping[str, Mapping[str, Sequence[Skill]]], leads: Any, *
         _card(panel, values, sure)
         panel.set_title(f"against {baseline}", fontsize=8.5, color=charts.INK)
         panel.set_yticks(range(len(rows)), rows if not place % columns else [""] * len(rows))
-        shown = np.unique(np.linspace(0, len(leads) - 1, min(len(leads), _TOLD)).round().astype(int))
+        shown = evenly(len(leads), _TOLD)
         panel.set_xticks(shown, [f"{lead:g}" for lead in leads[shown]] if len(leads) > 1 else [""])
         panel.set_xlabel(lead_name if len(leads) > 1 else "", fontsize=7.5, color=charts.MUTED)
     return Figure(

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from unstir.core.errors import InputError
 from unstir.domains.climate.encoding import ClimateEncoding
+from unstir.domains.rows import evenly
 
 _SIDE = 96  # pixels of the longer side of a small map
 _LINE = 16  # pixels of a line of text
@@ -57,7 +58,7 @@ def _maps(
     height, width = values.shape[-2:]
     # as many places along further axes as a row can show
     further = values.reshape(*values.shape[:2], -1, height, width)
-    shown = np.unique(np.linspace(0, further.shape[2] - 1, min(further.shape[2], 8)).round().astype(int))
+    shown = evenly(further.shape[2], 8)
     further = further[:, :, shown]
     enlarged = scale or max(1, round(_SIDE / max(height, width)))
     colours = matplotlib.colormaps["viridis"]

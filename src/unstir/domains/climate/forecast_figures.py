@@ -12,6 +12,7 @@ from unstir.domains.base import Figure
 from unstir.domains.climate import charts_ensembles, charts_maps, charts_scores
 from unstir.domains.climate.forecasts import MODEL, Forecasts
 from unstir.domains.climate.scored import Scored
+from unstir.domains.rows import evenly
 from unstir.scores.bootstrap import Skill, skill_score
 from unstir.scores.reliability import reliability_curve
 from unstir.scores.roc import roc
@@ -85,7 +86,7 @@ def _at(forecasts: Forecasts) -> str:
 
 
 def _plumes(forecasts: Forecasts, lead_name: str) -> Figure:
-    cases = np.unique(np.linspace(0, len(forecasts.starts) - 1, _PLUMES).round().astype(int))
+    cases = evenly(len(forecasts.starts), _PLUMES)
     place = (slice(None), slice(None), slice(None), 0, *_middle(forecasts))
     quantity = forecasts.layout.quantities[0]
     shown = charts_ensembles.meteogram(
@@ -192,7 +193,7 @@ def _spectrum(forecasts: Forecasts) -> Figure | None:
         return None
     zonal = axes[-1].periodic and axes[-1].name == "longitude"
     dimensions = 2 if len(axes) == 2 and not zonal and min(map(len, axes)) >= 4 else 1
-    cases = np.unique(np.linspace(0, len(forecasts.starts) - 1, _FIELDS).round().astype(int))
+    cases = evenly(len(forecasts.starts), _FIELDS)
     lead = len(forecasts.leads) - 1
 
     def power(fields: Tensor) -> tuple[Tensor, Tensor]:

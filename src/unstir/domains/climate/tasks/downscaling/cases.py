@@ -16,6 +16,7 @@ from unstir.domains.climate.scaling import Scaling
 from unstir.domains.climate.tasks.downscaling.coarsening import Grids
 from unstir.domains.climate.tasks.downscaling.regression import LocalRegression
 from unstir.domains.climate.windows import day_of_year
+from unstir.domains.rows import evenly
 
 CYCLES = ("season", "hour")
 _CHUNK = 256  # cases at a time, of data in memory
@@ -185,7 +186,7 @@ class DownscaleCases:
         firsts = range(0, len(self), size)
         each = sum(self.fine.dataset[name].nbytes for name in self.fine.names) / max(1, len(self.fine))
         most = max(1, int(_MOST / max(1.0, each * size)))
-        chosen = np.unique(np.linspace(0, len(firsts) - 1, min(len(firsts), most)).round().astype(int))
+        chosen = evenly(len(firsts), most)
         for number in chosen:
             yield np.arange(firsts[number], min(firsts[number] + size, len(self)))
 

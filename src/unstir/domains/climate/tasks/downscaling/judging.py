@@ -19,6 +19,7 @@ from unstir.domains.climate.tasks.downscaling.cases import DownscaleCases, Stage
 from unstir.domains.climate.tasks.downscaling.figures import field_figure, spectrum_figure
 from unstir.domains.climate.tasks.downscaling.kriging import Kriging
 from unstir.domains.climate.tasks.downscaling.wave_numbers import field_spectrum
+from unstir.domains.rows import evenly
 from unstir.metrics.evaluate import Result
 from unstir.scores.crps import crps
 
@@ -69,7 +70,7 @@ def forecasts_of(judged: Judged, told: Mapping[str, Any]) -> tuple[Forecasts, np
     cases: DownscaleCases = test.cases
     members, encoding = told["members"], data.encoding
     most = min(told["cases"], len(cases), max(1, _MEMORY // (8 * members * int(np.prod(test.shape)))))
-    rows = np.unique(np.linspace(0, len(cases) - 1, most).round().astype(np.int64))
+    rows = evenly(len(cases), most)
     stage, observed, coarse = Stage.restored(encoding), cases.target(rows), cases.coarse(rows)
     times = cases.times[rows]
     consistent = encoding.options["consistent"]
@@ -273,7 +274,7 @@ def _past(cases: DownscaleCases) -> tuple[Tensor, np.ndarray]:
 
 
 def _spread(count: int) -> np.ndarray:
-    return np.unique(np.linspace(0, count - 1, min(count, _PAST)).round().astype(np.int64))
+    return evenly(count, _PAST)
 
 
 def _block(rows: np.ndarray, count: int, independent: bool) -> int:

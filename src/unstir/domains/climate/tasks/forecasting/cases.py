@@ -15,6 +15,7 @@ from unstir.domains.climate.scaling import Scaling, multiplied
 from unstir.domains.climate.tasks.forecasting.rollout import Stepper
 from unstir.domains.climate.tasks.forecasting.stencil import StencilForecast, count_monomials, fit_stencil
 from unstir.domains.climate.windows import WindowCases
+from unstir.domains.rows import evenly
 
 _EQUATIONS = 400_000  # of a regression: more would not be seen in its few weights
 _PRODUCTS = 20_000_000  # of equations and weights
@@ -154,7 +155,7 @@ def _by_channel(values: Tensor) -> Tensor:
 
 def _spread(count: int, most: int) -> np.ndarray:
     """So many of the rows at most, evenly."""
-    return np.unique(np.linspace(0, count - 1, max(1, min(count, most))).round().astype(np.int64))
+    return evenly(count, max(1, most))
 
 
 def _is_space(name: str, values: Sequence[Any]) -> bool:

@@ -18,6 +18,7 @@ from unstir.domains.climate.forecasts import MODEL, Forecasts
 from unstir.domains.climate.tasks.forecasting.cases import ForecastCases, fit_regression, residuals
 from unstir.domains.climate.tasks.forecasting.rollout import Stepper, rollout, step_seed
 from unstir.domains.climate.windows import WindowCases
+from unstir.domains.rows import evenly
 
 OPTIONS: dict[str, Any] = {
     "cases": 100,
@@ -132,7 +133,7 @@ def starts_of(test: Any, told: Mapping[str, Any], seed: int) -> Starts:
     longer = WindowCases(windows.dataset, variables, known + leads[-1] * step, rows=rows)
     each = 8 * told["members"] * len(leads) * int(np.prod(test.shape))
     most = min(told["cases"], len(longer), max(1, _MEMORY // each))
-    chosen = np.unique(np.linspace(0, len(longer) - 1, most).round().astype(np.int64))
+    chosen = evenly(len(longer), most)
     values = longer.target(chosen)
     places = known - 1 + np.array(leads) * step
     lead = longer.layout.axes[0]
@@ -233,7 +234,7 @@ def _climatology(starts: Starts, cases: ForecastCases, window: float | None) -> 
 def _training_values(cases: ForecastCases) -> tuple[Tensor, np.ndarray]:
     """Values (n, channels, *axes) spread over the training part, and their times."""
     most = max(1, min(_PAST, _MEMORY // (8 * int(np.prod(cases.encoding.layout.shape)))))
-    rows = np.unique(np.linspace(0, len(cases) - 1, min(len(cases), most)).round().astype(np.int64))
+    rows = evenly(len(cases), most)
     return torch.from_numpy(cases.target(rows).astype(np.float64)), cases.times[rows]
 
 
