@@ -64,9 +64,10 @@ def sample(
     steps: Annotated[
         int | None, typer.Option(help="The sampler's steps; with few, one made for this model is used.")
     ] = None,
+    workers: Annotated[int, typer.Option(help="Processes that draw side by side; the samples are the same.")] = 1,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
 ) -> None:
-    """Draw samples from a trained run, in the format of its data."""
+    """Draw samples from a trained run, in the format of its data; interrupted, the same command goes on."""
     from unstir.run.folder import RunFolder
     from unstir.run.sampling import TrainedRun, sample_run
 
@@ -81,6 +82,7 @@ def sample(
         sampler=sampler,
         grid=grid,
         steps=steps,
+        workers=workers,
     )
     place = files[0].parent if files else out
     print(f"{count} samples in {place}")

@@ -16,11 +16,11 @@ def predict(
     steps: Annotated[int | None, typer.Option(help="The sampler's steps; the recipe's by default.")] = None,
     seed: Annotated[int | None, typer.Option(help="The seed; the recipe's by default.")] = None,
     out: Annotated[
-        Path | None, typer.Option(help="A file .nc, .zarr or .csv; RUN/predictions/NAME.nc by default.")
+        Path | None, typer.Option(help="A file in a format of the field's; one in RUN/predictions by default.")
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
 ) -> None:
-    """Draw an ensemble for a file of your own: a forecast, a calibrated or finer one, an analysis."""
+    """Draw an ensemble for a file of your own: a forecast, an analysis, the conformers of a molecule."""
     from unstir.run.folder import RunFolder
     from unstir.run.predicting import predict_run
     from unstir.run.sampling import TrainedRun

@@ -1,6 +1,6 @@
 """Belief about several parts at once, and mixtures of beliefs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,12 +17,14 @@ from unstir.denoisers.posteriors import Posterior
 class JointPosterior(Posterior):
     """A belief for each named part, independent of one another; ``mean`` is a dict.
 
-    ``weights``, (batch,) for each part, are those of the parts' losses; all one by default.
+    ``weights``, (batch,) for each part, are those of the parts' losses; all one by default. ``mask_of`` makes of the
+    mask of a padded set that of each part, where they differ (``JointProcess.mask_of``).
     """
 
     mean: dict[str, Any] = field(init=False)
     parts: Mapping[str, Posterior]
     weights: Mapping[str, Tensor] | None = None
+    mask_of: Callable[[Tensor | None], Mapping[str, Any]] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mean", {name: part.mean for name, part in self.parts.items()})
@@ -39,7 +41,8 @@ class JointPosterior(Posterior):
 
     def loss(self, x0: Any, mask: Tensor | None = None) -> Tensor:
         """The weighted sum of the parts' losses, each by its own measure per element."""
-        losses = {name: part.loss(x0[name], mask) for name, part in self.parts.items()}
+        masks = dict.fromkeys(self.parts, mask) if self.mask_of is None else self.mask_of(mask)
+        losses = {name: part.loss(x0[name], masks[name]) for name, part in self.parts.items()}
         if self.weights is not None:
             losses = {name: self.weights[name].to(loss) * loss for name, loss in losses.items()}
         return torch.stack(list(losses.values())).sum(0)

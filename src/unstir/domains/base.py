@@ -59,6 +59,8 @@ class Judged:
     """The recipe's."""
     options: Mapping[str, Any]
     """The recipe's ``evaluation.options``, which are the field's own."""
+    folder: Path | None = None
+    """Where a field may put files that belong to its findings, ``RUN/candidates``; None for nowhere."""
 
 
 @dataclass(frozen=True)
@@ -144,11 +146,37 @@ class Domain:
     """How samples are measured and shown, for a field whose samples are not pictures; None for pictures."""
 
     predict: Callable[["Asked"], Any] | None = None
-    """``predict(asked)``: an ensemble for new input of the user's own, as an xarray Dataset, which is written to
-    ``asked.out`` too; None for a field that does without."""
+    """``predict(asked)``: an ensemble for new input of the user's own, which is written to ``asked.out`` too, a file
+    or a folder as its suffix says; None for a field that does without."""
+
+    predicted: str = ".nc"
+    """The suffix of what ``predict`` writes where the user names nothing."""
+
+    ask: Callable[..., dict[str, Any]] | None = None
+    """``ask(encoding, wanted, seeds)``: the conditions that a user's own words mean, ``{"atoms": 12, "gap": 1.5}``, a
+    row for each of the seeds; a ``mask`` among them where the words say how large a set is, else the data says it. None
+    for a field whose conditions are told as the numbers that the network sees."""
+
+    told: bool = False
+    """Whether ``draw`` and ``write`` need ``condition=``, the conditions that samples were drawn under: the mask of
+    padded sets, the composition that was asked for."""
 
     references: tuple[str, ...] = ()
     """What to cite when this field's part is used."""
 
     evaluation: Mapping[str, Any] = field(default_factory=dict)
     """Names of the features and metrics by which samples of this field are judged, for the catalogue to find."""
+
+    def save(
+        self,
+        encoding: Encoding,
+        state: Any,
+        folder: Path,
+        condition: Mapping[str, Any],
+        first: int = 0,
+        overwrite: bool = False,
+    ) -> list[Path]:
+        """``write`` with what it needs to know of the conditions that the samples were drawn under."""
+        told = {"condition": condition} if self.told else {}
+        labels = condition.get("label")
+        return self.write(encoding, state, folder, labels=labels, first=first, overwrite=overwrite, **told)

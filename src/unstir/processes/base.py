@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from unstir.core.seeds import Seeds
+from unstir.core.state import apply_mask, map_state
 from unstir.processes.schedules.base import Schedule, float64
 
 _GOLDEN = (math.sqrt(5) - 1) / 2
@@ -19,7 +20,8 @@ class Process(ABC):
 
     A state is a tensor, or a dict of named ones, batch first. Times are float64 of shape () or (batch,). Every draw has
     an address (``Seeds``, one a sample), so that a sample is the same in any batch. ``mask`` is boolean (batch, n),
-    True where a padded set has an element; padded places are kept at zero.
+    True where a padded set has an element; padded places are kept at zero. What holds of elements may hold of other
+    places of a state too, or of none: see ``mask_of``.
 
     One file makes a process whole: the catalogue finds it, ancestral sampling serves it, ``exact.AtomsDenoiser`` knows
     its exact belief for finitely many points, and ``unstir verify`` measures its claims on its ``examples()``.
@@ -88,6 +90,14 @@ class Process(ABC):
     @abstractmethod
     def log_density(self, xt: Any, x0: Any, t: Tensor | float) -> Tensor:
         """log q(x_t | x_0) in nats, float64 (batch,); against the space's own measure, the same for all x_0."""
+
+    def mask_of(self, mask: Tensor | None) -> Any:
+        """Where a state has its places, given where the set has elements, ``mask`` (batch, n): there, by default."""
+        return mask
+
+    def masked(self, x: Any, mask: Tensor | None) -> Any:
+        """The state with its padded places at zero, where ``mask`` (batch, n) says which elements there are."""
+        return map_state(lambda part: apply_mask(part, self.mask_of(mask)), x)
 
     def noise(self, x0: Any, t: Tensor, seeds: Seeds, mask: Tensor | None = None) -> Any:
         """A draw of x_t given x_0."""

@@ -1,6 +1,6 @@
 """Several processes at once, one for each named part of the state."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -35,11 +35,15 @@ class JointProcess(Process):
     named ``clock``, the first one by default. A time may also be a mapping with one for each part: a part at time 0
     is known, whatever the others are (``guidance.given_parts``).
 
+    The ``mask`` of a padded set says which of its elements are there; each part makes its own of it (``mask_of``). The
+    parts named in ``whole`` belong to the set as a whole, a crystal's lattice, and are never padded.
+
     Reference: Campbell et al., Generative flows on discrete state-spaces (2024), section 4.
     """
 
     parts: Mapping[str, Any]
     clock: str | None = None
+    whole: Sequence[str] = ()
     space = "joint"
     learned = "joint"
 
@@ -48,6 +52,9 @@ class JointProcess(Process):
             raise InputError("a joint process needs a part at least: a name and its process")
         if self.clock is not None and self.clock not in self.parts:
             raise InputError(f"the clock {self.clock!r} is no part; {suggest(self.clock, self.parts)}")
+        for name in self.whole:
+            if name not in self.parts:
+                raise InputError(f"the whole's {name!r} is no part; {suggest(name, self.parts)}")
 
     @classmethod
     def examples(cls) -> Mapping[str, "JointProcess"]:
@@ -84,16 +91,21 @@ class JointProcess(Process):
             [part.log_density(xt[name], x0[name], time_of(t, name)) for name, part in self.parts.items()]
         ).sum(0)
 
-    def noise(self, x0: Any, t: Times, seeds: Seeds, mask: Tensor | None = None) -> dict[str, Any]:
+    def noise(self, x0: Any, t: Times, seeds: Seeds, mask: Any = None) -> dict[str, Any]:
         """A draw of x_t given x_0."""
         self._check(x0, "state")
-        return {name: part.noise(x0[name], time_of(t, name), seeds.at(name), mask) for name, part in self.parts.items()}
+        masks = self.mask_of(mask)
+        return {
+            name: part.noise(x0[name], time_of(t, name), seeds.at(name), masks[name])
+            for name, part in self.parts.items()
+        }
 
-    def transition(self, xs: Any, s: Times, t: Times, seeds: Seeds, mask: Tensor | None = None) -> dict[str, Any]:
+    def transition(self, xs: Any, s: Times, t: Times, seeds: Seeds, mask: Any = None) -> dict[str, Any]:
         """A draw of x_t given x_s, for s <= t."""
         self._check(xs, "state")
+        masks = self.mask_of(mask)
         return {
-            name: part.transition(xs[name], time_of(s, name), time_of(t, name), seeds.at(name), mask)
+            name: part.transition(xs[name], time_of(s, name), time_of(t, name), seeds.at(name), masks[name])
             for name, part in self.parts.items()
         }
 
@@ -103,20 +115,19 @@ class JointProcess(Process):
         seeds: Seeds,
         t: Times = 1.0,
         dtype: torch.dtype = torch.float32,
-        mask: Tensor | None = None,
+        mask: Any = None,
     ) -> dict[str, Any]:
         """A draw of the noise that sampling starts from, at time ``t``; ``shape`` names that of each part."""
         if not isinstance(shape, Mapping):
             raise InputError(f"a joint process needs a shape for each of {sorted(self.parts)}; seen {shape}")
         self._check(shape, "shape")
+        masks = self.mask_of(mask)
         return {
-            name: part.prior(shape[name], seeds.at(name), time_of(t, name), dtype, mask)
+            name: part.prior(shape[name], seeds.at(name), time_of(t, name), dtype, masks[name])
             for name, part in self.parts.items()
         }
 
-    def bridge(
-        self, xt: Any, posterior: Any, t: Times, s: Times, seeds: Seeds, mask: Tensor | None = None
-    ) -> dict[str, Any]:
+    def bridge(self, xt: Any, posterior: Any, t: Times, s: Times, seeds: Seeds, mask: Any = None) -> dict[str, Any]:
         """A draw of x_s given x_t and the belief about x_0, for s <= t.
 
         One joint draw of the clean data, then every part's own bridge to it: what the belief knows of how the parts
@@ -125,9 +136,24 @@ class JointProcess(Process):
         self._check(xt, "state")
         x0 = posterior.sample(seeds.at("clean"))
         self._check(x0, "belief")
+        masks = self.mask_of(mask)
         return {
-            name: part.bridge(xt[name], Drawn(x0[name]), time_of(t, name), time_of(s, name), seeds.at(name), mask)
+            name: part.bridge(
+                xt[name], Drawn(x0[name]), time_of(t, name), time_of(s, name), seeds.at(name), masks[name]
+            )
             for name, part in self.parts.items()
+        }
+
+    def mask_of(self, mask: Any) -> dict[str, Any]:
+        """The mask of each part, None for what belongs to the whole; of those of all parts, they themselves."""
+        if isinstance(mask, Mapping):  # a joint part within a joint state has been given its own
+            return dict(mask)
+        return {name: None if name in self.whole else part.mask_of(mask) for name, part in self.parts.items()}
+
+    def masked(self, x: Any, mask: Tensor | None) -> dict[str, Any]:
+        """The state with the padded places of each part at zero."""
+        return {
+            name: x[name] if name in self.whole else part.masked(x[name], mask) for name, part in self.parts.items()
         }
 
     def _check(self, given: Any, what: str) -> None:

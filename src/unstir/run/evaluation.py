@@ -38,7 +38,7 @@ def evaluate_run(run: TrainedRun, again: bool = True, progress: bool = True) -> 
     condition = training_conditions(run.data, seeds) if run.conditional else {}
     with tqdm(total=count, desc="sampling", unit="samples", disable=not progress) as bar:
         drawn = run.draw(denoiser, seeds, condition, progress=bar.update)
-    run.domain.write(run.encoding, drawn, run.folder.samples, labels=condition.get("label"), overwrite=True)
+    run.domain.save(run.encoding, drawn, run.folder.samples, condition, overwrite=True)
     metrics: dict[str, Any] = {
         "samples": {
             "count": count,
@@ -84,6 +84,7 @@ def _judged(run: TrainedRun, denoiser: LearnedDenoiser, drawn: Any, condition: M
             draw=draw,
             seed=recipe.seed,
             options=recipe.evaluation.options,
+            folder=run.folder.path / "candidates",
         )
     )
     return {

@@ -20,7 +20,7 @@ from unstir.denoisers.learned.base import LearnedDenoiser
 from unstir.domains.base import EncodedData
 from unstir.domains.tables.encoding import CONTINUOUS, TableEncoding
 from unstir.run.folder import RunFolder, write_text
-from unstir.run.parts import make_process, training_conditions
+from unstir.run.parts import make_process
 from unstir.run.recipe import denoiser_kind
 from unstir.run.sampling import TrainedRun
 from unstir.samplers.base import sample, time_grid
@@ -259,15 +259,14 @@ def _interval(asked: Asked) -> dict[str, float]:
 
 def _conditions(run: TrainedRun, asked: Asked) -> Callable[[Seeds], dict[str, Tensor]]:
     """Rows of conditions: those wanted, or spread as in the data."""
-    run.constant_condition(asked.condition, 1)  # refuses what is not known before anything is drawn
+    _one_row(run, asked.condition)  # refuses what is not known before anything is drawn
+    return lambda seeds: run.filled(run.wanted_condition(asked.condition, seeds), seeds)
 
-    def rows(seeds: Seeds) -> dict[str, Tensor]:
-        told = run.constant_condition(asked.condition, len(seeds))
-        if told is None:
-            return training_conditions(run.data, seeds) if run.conditional else {}
-        return told
 
-    return rows
+def _one_row(run: TrainedRun, wanted: Mapping[str, Any]) -> dict[str, Tensor]:
+    """One row of what is wanted; how large a set is says no condition that could be turned away from."""
+    told = run.wanted_condition(wanted, Seeds.range(0, 1)) or {}
+    return {name: values for name, values in told.items() if name != "mask"}
 
 
 def _needs_conditions(run: TrainedRun, asked: Asked) -> None:
@@ -290,7 +289,7 @@ def _classifier_free(run: TrainedRun, asked: Asked) -> Guided:
 
 def _negative(run: TrainedRun, asked: Asked) -> Guided:
     _needs_conditions(run, asked)
-    unwanted = run.constant_condition(asked.negative, 1)
+    unwanted = _one_row(run, asked.negative)
     if not unwanted:
         raise InputError("the guide 'negative' needs what to keep away from: --negative label=5")
     denoiser, guide = run.denoiser(), find("guidance", asked.name).load()
@@ -301,13 +300,16 @@ def _negative(run: TrainedRun, asked: Asked) -> Guided:
 
 def _composed(run: TrainedRun, asked: Asked) -> Guided:
     _needs_conditions(run, asked)
-    wanted = {name: ({name: value}, 1.0) for name, value in (run.constant_condition(asked.condition, 1) or {}).items()}
-    unwanted = run.constant_condition(asked.negative, 1) or {}
+    wanted = {name: ({name: value}, 1.0) for name, value in _one_row(run, asked.condition).items()}
+    unwanted = _one_row(run, asked.negative)
     experts = {**wanted, **{f"not {name}": ({name: value}, -1.0) for name, value in unwanted.items()}}
     if not experts:
         raise InputError("composed conditions need some: --condition label=3 --negative label=5")
     denoiser, guide = run.denoiser(), find("guidance", asked.name).load()
-    return Guided(lambda strength: guide(denoiser, experts, strength, **_interval(asked)), lambda seeds: {})
+    return Guided(
+        lambda strength: guide(denoiser, experts, strength, **_interval(asked)),
+        lambda seeds: run.filled({}, seeds),
+    )
 
 
 def _auto(run: TrainedRun, asked: Asked) -> Guided:
@@ -418,8 +420,7 @@ def guide_run(
               for name, value in values.items()]  # fmt: skip
     words += [f"{low:g}-{high:g}" for low, high in ([asked.interval] if asked.interval else [])]
     own = run.folder.samples / re.sub(r"[^\w.,=-]", "_", "guided_" + "_".join(words))
-    labels = told.get("label")
-    return run.domain.write(run.encoding, drawn, out or own, labels=labels, overwrite=out is None)
+    return run.domain.save(run.encoding, drawn, out or own, told, overwrite=out is None)
 
 
 def guides_table() -> list[tuple[str, str, str]]:

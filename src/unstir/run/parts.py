@@ -47,7 +47,8 @@ class _Unconditional:
 
     def __init__(self, data: EncodedData, around: str | None = None) -> None:
         self._data = data
-        self.conditions = {name: kind for name, kind in data.conditions.items() if name in ("augment", around)}
+        known = ("augment", "mask", around)
+        self.conditions = {name: kind for name, kind in data.conditions.items() if name in known}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._data, name)

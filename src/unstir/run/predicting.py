@@ -22,8 +22,8 @@ def predict_run(
 ) -> Path:
     """Draws an ensemble for the file ``path`` with a run's model, and returns the file that it was written to.
 
-    ``out`` is ``RUN/predictions/NAME.nc`` by default, named after the input; ``options`` are the field's own
-    (``leads`` of a forecast, ``noise`` of an assimilation). Raises InputError where the field cannot be asked so,
+    ``out`` is in ``RUN/predictions`` by default, named after the input; ``options`` are the field's own (``leads`` of a
+    forecast, ``noise`` of an assimilation). Raises InputError where the field cannot be asked so,
     and for input that is not like the data that the run was trained on.
     """
     if run.domain.predict is None:
@@ -45,7 +45,7 @@ def predict_run(
         how.setdefault("steps", steps)
         return run.draw(denoiser, seeds, condition, **how)
 
-    target = out or run.folder.path / "predictions" / f"{path.stem}.nc"
+    target = out or run.folder.path / "predictions" / f"{path.stem}{run.domain.predicted}"
     target.parent.mkdir(parents=True, exist_ok=True)
     run.domain.predict(
         Asked(

@@ -16,6 +16,7 @@ from unstir.denoisers.base import Denoiser
 from unstir.denoisers.learned.base import LearnedDenoiser
 from unstir.denoisers.variances import VarianceTable, measure_variances, with_variance
 from unstir.domains.base import EncodedData, Encoding
+from unstir.run.drawing import Order, draw_in_blocks
 from unstir.run.folder import RunFolder
 from unstir.run.parts import domain_of, make_denoiser, read_data, shape_of, training_conditions
 from unstir.run.recipe import Recipe
@@ -123,8 +124,7 @@ class TrainedRun:
                     "sampler analytic-dpm, which measures it"
                 )
             told = self.with_variances(denoiser)
-        if condition is None:
-            condition = training_conditions(self.data, seeds) if self.conditional else {}
+        condition = self.filled(condition, seeds)
         seeds = seeds.to(self.device)
         start = None
         if "source" in condition:  # a bridge's: where trajectories begin, beside what the network may be told
@@ -198,6 +198,20 @@ class TrainedRun:
         made.save(path)
         return made
 
+    def filled(self, condition: Mapping[str, Tensor] | None, seeds: Seeds) -> dict[str, Tensor]:
+        """Those conditions, or rows of them as the data has them; the size of sets is always told."""
+        if condition is None:
+            return training_conditions(self.data, seeds) if self.conditional else {}
+        if "mask" in self.conditions and "mask" not in condition:
+            return {"mask": training_conditions(self.data, seeds)["mask"], **condition}
+        return dict(condition)
+
+    def wanted_condition(self, wanted: Mapping[str, Any], seeds: Seeds) -> dict[str, Tensor] | None:
+        """A condition in the user's words, ``{"label": 3}``, a row for each of the seeds; None if nothing is wanted."""
+        if wanted and self.domain.ask is not None:
+            return self.domain.ask(self.encoding, wanted, seeds)
+        return self.constant_condition(wanted, len(seeds))
+
     def constant_condition(self, wanted: Mapping[str, Any], count: int) -> dict[str, Tensor] | None:
         """A condition given by the user, the same for all samples: ``{"label": 3}``; None if nothing is wanted."""
         if not wanted:
@@ -239,27 +253,29 @@ def sample_run(
     grid: Any = None,
     steps: int | None = None,
     average: float | None = None,
+    workers: int = 1,
     progress: bool = True,
 ) -> list[Path]:
     """Draws samples ``first`` to ``first + count - 1`` of the seed and writes them; returns the files.
 
-    A part of the samples can be made on each of many machines: sample n is the same wherever it is made.
+    A part of the samples can be made on each of many machines: sample n is the same wherever it is made, and by however
+    many ``workers`` (processes) on this one. Interrupted and asked for again, it goes on from the last batch.
     """
     if count < 1 or first < 0:
         raise InputError(f"at least 1 sample, numbered from 0, is needed; seen count {count} and first {first}")
     from tqdm import tqdm
 
     seeds = Seeds.range(run.recipe.seed if seed is None else seed, count, start=first)
-    bound = run.constant_condition(condition or {}, count)
-    if bound is None:
-        bound = training_conditions(run.data, seeds) if run.conditional else {}
+    bound = run.filled(run.wanted_condition(condition or {}, seeds), seeds)
+    order = Order(run.folder.path, str(run.device), seeds.seed, sampler, grid, steps, average)
     with tqdm(total=count, desc="sampling", unit="samples", disable=not progress) as bar:
-        drawn = run.draw(run.denoiser(average), seeds, bound, sampler, grid, steps, progress=bar.update)
+        denoiser = run.denoiser(average)
+        drawn, forget = draw_in_blocks(run, denoiser, seeds, bound, order, workers=workers, progress=bar.update)
     # a folder named after all that was asked for: asking again writes the same files again
     wanted = [f"seed-{seeds.seed}", f"{first:06d}-{first + count - 1:06d}"]
     wanted += [f"{name}-{value}" for name, value in (condition or {}).items()]
     wanted += [str(part) for part in (sampler, grid, steps, average) if part is not None]
     own = run.folder.samples / "_".join(wanted)
-    return run.domain.write(
-        run.encoding, drawn, out or own, labels=bound.get("label"), first=first, overwrite=out is None
-    )
+    files = run.domain.save(run.encoding, drawn, out or own, bound, first=first, overwrite=out is None)
+    forget()
+    return files

@@ -178,9 +178,8 @@ def _name(told: Mapping[str, Any], data: Path | None, of: int, seed: int, condit
 
 def _write_draws(run: TrainedRun, solution: Solution, known: Mapping[str, Tensor], folder: Path) -> None:
     samples = map_state(lambda part: part.cpu(), solution.samples)
-    label = known.get("label")
-    labels = None if label is None else label.cpu().expand(len(samples))
-    run.domain.write(run.encoding, samples, folder / "samples", labels=labels, overwrite=True)
+    condition = {name: value.cpu().expand(len(samples), *value.shape[1:]) for name, value in known.items()}
+    run.domain.save(run.encoding, samples, folder / "samples", condition, overwrite=True)
 
 
 def _has_moments(denoiser: LearnedDenoiser, solution: Solution) -> bool:

@@ -256,7 +256,7 @@ def follow(
         for t, s in zip(ends[state.step : -1], ends[state.step + 1 :], strict=True):
             state = sampler.step(denoiser, state, t, s)
             if mask is not None:
-                state = replace(state, x=map_state(lambda part: apply_mask(part, mask), state.x))
+                state = replace(state, x=denoiser.process.masked(state.x, mask))
             if callback:
                 callback(state, t, s)
     return state

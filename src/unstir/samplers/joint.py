@@ -66,10 +66,11 @@ class JointSampler(Sampler):
         kept = dict(state.history)
         x: dict[str, Any] = {}
         history: list[tuple[str, SamplerState]] = []
+        masks = denoiser.process.mask_of(state.mask)
         for name in denoiser.process.parts:
             own, part = state.x[name], _Told(denoiser, name, together)  # type: ignore[index]
             before = kept.get(name) or SamplerState(own, state.seeds.at(name), state.step, path=state.path)
-            before = replace(before, x=own, mask=state.mask, project=projection(part))
+            before = replace(before, x=own, mask=masks[name], project=projection(part))
             after = self.parts.get(name, _ANCESTRAL).step(part, before, time_of(t, name), time_of(s, name))
             x[name] = after.x
             history.append((name, after))

@@ -14,9 +14,10 @@ from unstir.core.seeds import Seeds
 from unstir.core.state import batch_size, tensors_of
 from unstir.denoisers.base import Denoiser
 from unstir.denoisers.posteriors import Posterior
+from unstir.networks.parts import Part
 from unstir.processes.base import Process
 
-LAYOUTS = ("vector", "sequence")
+LAYOUTS = ("vector", "sequence", "parts")
 _FLATTEST = 3.0
 
 
@@ -26,6 +27,7 @@ class LearnedDenoiser(Denoiser):
     The process's features of every element, ``m`` numbers, are laid out for the network: as one ``vector`` (batch, a),
     or as a ``sequence`` (batch, n, a) along the state's first axis. The network returns as many places; of what it
     returns, the first ``numbers`` per element are read. A network from the catalogue is built for the ``network_size``.
+    In the layout ``parts``, of joint beliefs, each part reaches the network by itself (``networks.parts``).
 
     The noise level is told as a quarter of log(sigma/alpha), kept within [-3, 3], of the process's own schedule.
     """
@@ -39,6 +41,9 @@ class LearnedDenoiser(Denoiser):
 
     members: int = 1
     """How many noisy states of each sample training shows at once, whose beliefs the loss scores together."""
+
+    kind: ClassVar[str] = "nodes"
+    """What a network that takes parts by themselves sees in this one (``networks.parts.Part``)."""
 
     around: str | None = None
     """The condition on which the belief is centred; the network is not shown it."""
@@ -100,7 +105,7 @@ class LearnedDenoiser(Denoiser):
 
     def shown(self, conditions: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
         """Those of the data's ``conditions`` that the network is built for."""
-        return {name: kind for name, kind in conditions.items() if name != self.around}
+        return {name: kind for name, kind in conditions.items() if name not in (self.around, "mask")}
 
     def network_size(self, shape: Any) -> tuple[tuple[int, ...], int]:
         """For samples of this shape: the network's ``shape``, and its ``outputs`` for each number that goes in."""
@@ -111,6 +116,28 @@ class LearnedDenoiser(Denoiser):
     def inputs(self, xt: Any, t: Tensor) -> Tensor:
         """The features as they are laid out for the network, (batch, a) or (batch, n, a)."""
         return self._laid(self.features(xt, t))
+
+    def seen(self, xt: Any, t: Tensor) -> Tensor:
+        """The state as a network sees it that takes parts by themselves, in the form of its ``kind``."""
+        return self.features(xt, t)
+
+    def elementwise(self, output: Tensor) -> Tensor:
+        """What such a network tells of this part, as a row for each of the state's elements."""
+        return output
+
+    def part(self, shape: Any, whole: bool = False) -> Part:
+        """What such a network is built for, for samples of this shape."""
+        state = self.process.prior(shape, Seeds.range(0, 1))
+        seen = self.seen(state, torch.zeros(1, dtype=torch.float64))
+        kind = "whole" if whole else self.kind
+        axes = {"whole": 2, "pairs": 4}.get(kind, 3)
+        if seen.ndim != axes:
+            raise InputError(
+                f"a network that takes parts sees {kind!r} as a tensor of {axes} axes, the batch first; samples of the "
+                f"shape {shape} give {tuple(seen.shape)}"
+            )
+        elements = self.features(state, torch.zeros(1, dtype=torch.float64)).shape[1:-1]
+        return Part(kind, seen.shape[-1], math.prod(elements if whole else elements[1:]) * self.numbers)
 
     def width_out(self, xt: Any) -> int:
         """How many of the network's outputs, along its last axis, are read."""
@@ -146,6 +173,8 @@ class LearnedDenoiser(Denoiser):
     def _laid(self, features: Tensor) -> Tensor:
         if self.layout == "vector":
             return features.flatten(1)
+        if self.layout == "parts":
+            raise InputError("the layout 'parts' is for joint states; take 'vector' or 'sequence'")
         if features.ndim < 3:
             raise InputError("a sequence needs elements along an axis; take the layout 'vector'")
         return features.flatten(2)

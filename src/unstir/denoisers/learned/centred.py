@@ -21,6 +21,7 @@ class CentredDenoiser(NetworkDenoiser):
     """
 
     process: CentredProcess
+    kind = "points"
 
     def __init__(
         self,

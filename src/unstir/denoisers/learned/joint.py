@@ -12,20 +12,26 @@ from unstir.core.seeds import Seeds
 from unstir.core.state import batch_size, tensors_of
 from unstir.denoisers.joint import JointPosterior
 from unstir.denoisers.learned.base import LearnedDenoiser, noise_level
+from unstir.denoisers.posteriors import Posterior
+from unstir.networks.parts import Part
 from unstir.processes.joint import JointProcess, Times, time_of
 
 __all__ = ["JointDenoiser"]
 
 TIMES = ("together", "apart")
+LEVELS = "levels"
+"""The part that tells a network each part's noise level, where they go apart and parts are seen by themselves."""
 _SHARES = (0.5, 0.75)  # of the samples: a common time below the first, a part that is known below the second
 
 
 class JointDenoiser(LearnedDenoiser):
     """One network that sees all parts and tells a belief about each; given what it sees, the parts are independent.
 
-    Parts are laid side by side: as one ``vector``, or along the features of one ``sequence`` that all of them share.
-    ``parts`` holds options of single parts' beliefs, by their names. The loss is the sum of the parts' losses, each
-    brought to the scale of one (``loss_weight``) and multiplied with its ``weights`` if some are given.
+    Parts are laid side by side: as one ``vector``, or along the features of one ``sequence`` that all of them share. Or
+    each of the ``parts`` reaches the network by itself, as the points, sites, nodes or pairs that it is, and is
+    answered by itself (``networks.parts``): how symmetric networks take them. ``parts`` holds options of single parts'
+    beliefs, by their names. The loss is the sum of the parts' losses, each brought to the scale of one
+    (``loss_weight``) and multiplied with its ``weights`` if some are given.
 
     With ``times`` = ``apart`` it is taught pairs of noise levels too, and told each part's own beside the features, so
     that any parts may be known while the others are drawn (``guidance.given_parts``): half of the samples have one
@@ -71,10 +77,16 @@ class JointDenoiser(LearnedDenoiser):
         own = options["parts"] or {}
         if astray := [name for name in own if name not in process.parts]:
             raise unknown("part of the joint process", astray[0], process.parts)
+        masks = process.mask_of((condition or {}).get("mask"))
         options["parts"] = {
             name: find("learned", part.learned)
             .load()
-            .options_for(part, {"layout": options["layout"], **own.get(name, {})}, state[name])
+            .options_for(
+                part,
+                {"layout": options["layout"], **own.get(name, {})},
+                state[name],
+                None if masks[name] is None else {"mask": masks[name]},
+            )
             for name, part in process.parts.items()
         }
         return options
@@ -99,15 +111,32 @@ class JointDenoiser(LearnedDenoiser):
             found[name] = torch.where(way < _SHARES[0], t, torch.where(way < _SHARES[1], at_once, own))
         return found
 
+    def network_size(self, shape: Any) -> tuple[Any, int]:
+        if self.layout != "parts":
+            return super().network_size(shape)
+        sizes = {name: part.part(shape[name], name in self.process.whole) for name, part in self._parts()}
+        if self.times == "apart":
+            sizes[LEVELS] = Part("whole", len(sizes), 0)
+        return sizes, 1
+
+    def forward(self, xt: Any, t: Any, drop: Tensor | None = None, **condition: Tensor) -> Posterior:
+        if self.layout != "parts":
+            return super().forward(xt, t, drop, **condition)
+        if self.network is None:
+            raise InputError("this JointDenoiser is a part of a joint one; it has no network of its own")
+        times = self._times(xt, t)
+        seen = {name: part.seen(xt[name], times[name]) for name, part in self._parts()}
+        dtype = next((part.dtype for part in seen.values() if part.dtype != torch.float32), torch.float32)
+        if self.times == "apart":
+            seen[LEVELS] = torch.stack([noise_level(part.process, times[name]) for name, part in self._parts()], -1)
+        seen = {name: part.to(dtype) for name, part in seen.items()}
+        clock = self.process.clock or next(iter(times))
+        output = self.network(seen, noise_level(self.process, times[clock]).to(dtype), drop, **condition)
+        return self.believe(output, xt, times, condition.get("mask"))
+
     def told(self, xt: Any, t: Times) -> tuple[Tensor, Tensor, Any]:
         """Features, the clock's noise level, and the times, float64 (batch,) for each part."""
-        count, device = batch_size(xt), tensors_of(xt)[0].device
-        times = {
-            name: torch.as_tensor(time_of(t, name), dtype=torch.float64, device=device).expand(count)
-            for name in self.process.parts
-        }
-        if self.times == "together" and isinstance(t, Mapping):
-            raise InputError("this belief was taught one common time; train with denoiser.times=apart for others")
+        times = self._times(xt, t)
         told = self.inputs(xt, times)
         clock = self.process.clock or next(iter(times))
         return told, noise_level(self.process, times[clock]).to(told.dtype), times
@@ -130,18 +159,32 @@ class JointDenoiser(LearnedDenoiser):
         """The sum of what all parts read."""
         return sum(part.width_out(xt[name]) for name, part in self._parts())
 
-    def believe(self, output: Tensor, xt: Any, t: Times, mask: Tensor | None) -> JointPosterior:
-        """The beliefs of all parts, each from its own stretch of the output."""
-        widths = [part.width_out(xt[name]) for name, part in self._parts()]
-        beliefs, weights = {}, {}
-        for (name, part), numbers in zip(self._parts(), output.split(widths, -1), strict=True):
-            beliefs[name] = part.believe(numbers, xt[name], time_of(t, name), mask)
+    def believe(self, output: Any, xt: Any, t: Times, mask: Tensor | None) -> JointPosterior:
+        """The beliefs of all parts, each from its own stretch of the output, or its own answer."""
+        if self.layout == "parts":
+            told = {name: part.elementwise(output[name]) for name, part in self._parts()}
+        else:
+            widths = [part.width_out(xt[name]) for name, part in self._parts()]
+            told = dict(zip(self.parts, output.split(widths, -1), strict=True))
+        masks, beliefs, weights = self.process.mask_of(mask), {}, {}
+        for name, part in self._parts():
+            beliefs[name] = part.believe(told[name], xt[name], time_of(t, name), masks[name])
             weights[name] = self.weights.get(name, 1.0) * part.loss_weight(time_of(t, name))
-        return JointPosterior(beliefs, weights)
+        return JointPosterior(beliefs, weights, self.process.mask_of)
 
     def read(self, numbers: Tensor, xt: Any, t: Times, mask: Tensor | None) -> JointPosterior:
         """The same as ``believe``: there are no elements of a kind to read one by one."""
         return self.believe(numbers, xt, t, mask)
+
+    def _times(self, xt: Any, t: Times) -> dict[str, Tensor]:
+        """The time of each part, float64 (batch,)."""
+        if self.times == "together" and isinstance(t, Mapping):
+            raise InputError("this belief was taught one common time; train with denoiser.times=apart for others")
+        count, device = batch_size(xt), tensors_of(xt)[0].device
+        return {
+            name: torch.as_tensor(time_of(t, name), dtype=torch.float64, device=device).expand(count)
+            for name in self.process.parts
+        }
 
     def _parts(self) -> list[tuple[str, Any]]:
         return list(self.parts.items())

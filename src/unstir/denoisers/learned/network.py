@@ -107,9 +107,7 @@ class NetworkDenoiser(LearnedDenoiser):
 
     def inputs(self, xt: Tensor, t: Tensor) -> Tensor:
         """The state, brought to unit variance."""
-        schedule = self.process.schedule
-        scale = ((schedule.alpha(t) * self.sigma_data).square() + schedule.sigma(t).square()).rsqrt()
-        scaled = expand(scale, xt) * xt
+        scaled = self.seen(xt, t)
         return scaled if self.layout == "as-it-is" else self._laid(scaled[..., None])
 
     def forward(
@@ -137,6 +135,14 @@ class NetworkDenoiser(LearnedDenoiser):
             return noise
         centre = apply_mask(centre_of(centre, noise, str(self.around)), condition.get("mask"))
         return noise + self.process.schedule.alpha(t.to(noise.device)).to(noise.dtype) * centre
+
+    def seen(self, xt: Tensor, t: Tensor) -> Tensor:
+        schedule = self.process.schedule
+        scale = ((schedule.alpha(t) * self.sigma_data).square() + schedule.sigma(t).square()).rsqrt()
+        return expand(scale, xt) * xt
+
+    def features(self, xt: Tensor, t: Tensor) -> Tensor:
+        return xt[..., None] if self.layout == "parts" else super().features(xt, t)
 
     def width_out(self, xt: Tensor) -> int:
         return xt.shape[-1] * self.numbers if self.layout == "as-it-is" else super().width_out(xt)

@@ -27,6 +27,7 @@ class TorusDenoiser(LearnedDenoiser):
     """
 
     process: WrappedProcess
+    kind = "sites"
 
     def __init__(
         self, network: nn.Module | None, process: WrappedProcess, layout: str = "vector", components: int = 4
@@ -40,6 +41,9 @@ class TorusDenoiser(LearnedDenoiser):
     def numbers(self) -> int:
         """Direction, deviation and weight of each component."""
         return 4 * self.components
+
+    def seen(self, xt: Tensor, t: Tensor) -> Tensor:
+        return xt / self.process.periods(xt).to(xt.dtype)
 
     def read(self, numbers: Tensor, xt: Tensor, t: Tensor, mask: Tensor | None) -> CircularPosterior:
         x, y, width, logits = numbers.double().chunk(4, -1)

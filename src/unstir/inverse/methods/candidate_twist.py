@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unstir.core.choices import choose
 from unstir.core.seeds import Seeds
-from unstir.core.state import apply_mask, map_state, take
+from unstir.core.state import map_state, take
 from unstir.denoisers.base import Denoiser
 from unstir.inverse.methods.twists import Seen, Twist, tempered
 from unstir.processes.joint import Drawn
@@ -55,8 +55,7 @@ class CandidateTwist(Twist):
         belief = denoiser(x, t)
         share = self.share(denoiser.process, t)
         draws = tuple(
-            map_state(lambda part: apply_mask(part, mask), belief.sample(seeds.at("candidate", number)))
-            for number in range(self.count)
+            denoiser.process.masked(belief.sample(seeds.at("candidate", number)), mask) for number in range(self.count)
         )
         logs = torch.stack([tempered(share, self.potential(draw)) for draw in draws], 1)
         total = logs.logsumexp(1)
