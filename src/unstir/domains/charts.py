@@ -6,6 +6,8 @@ The hues are told apart by readers of every kind of colour vision (Okabe and Ito
 import io
 from typing import Any
 
+import numpy as np
+
 INK, MUTED, RULE = "#211e1b", "#716a62", "#ded8ce"
 DATA, SAMPLES, THIRD, FOURTH = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
 _TYPE = {"font.size": 8, "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "axes.unicode_minus": True}
@@ -34,6 +36,11 @@ def label(axes: Any, title: str = "", x: str = "", y: str = "") -> None:
     axes.set_title(title, fontsize=8.5, color=INK)
     axes.set_xlabel(x, fontsize=7.5, color=MUTED)
     axes.set_ylabel(y, fontsize=7.5, color=MUTED)
+
+
+def array(values: Any) -> np.ndarray:
+    """Values as they are drawn: float64, an axis at least."""
+    return np.atleast_1d(np.asarray(values, dtype=np.float64))
 
 
 def cloud(axes: Any, x: Any, y: Any, colour: str, size: float = 1.5) -> None:

@@ -13,6 +13,7 @@ where it is of no use to let a token that has jumped go back on the rates it had
 :math:`\alpha_1\hat R_\rho` alone, which has the same second order and cannot be negative.
 """
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -49,9 +50,9 @@ class _LeapingSampler(TokenSampler):
             yield from self.leaps(denoiser, x, reverse_rates(process, belief, x, t), begin, end)
         return mean
 
+    @abstractmethod
     def leaps(self, denoiser: Denoiser, x: Tensor, rates: Tensor, begin: Tensor, end: Tensor) -> Moves:
         """The moves between two readings of the clock, the rates at the first known."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def meteogram(
     A panel for each case with members, their median, the bands of 50 and 90 % and what came true; ``titles`` of the
     panels, such as the dates. Of a single member there is its line alone. Raises InputError for other shapes.
     """
-    ensembles, observed, leads = _array(ensembles), _array(observed), _array(leads)
+    ensembles, observed, leads = charts.array(ensembles), charts.array(observed), charts.array(leads)
     if ensembles.ndim != 3 or observed.shape != (len(ensembles), len(leads)) or ensembles.shape[2] != len(leads):
         raise InputError(
             f"a plume needs ensembles (cases, members, leads) and observations (cases, leads) for {len(leads)} leads; "
@@ -96,7 +96,7 @@ def rank_histogram(ranks: Mapping[str, tuple[Any, int]]) -> Figure:
             each.set_visible(False)
             continue
         name, (values, members) = list(ranks.items())[place]
-        known = _array(values).ravel()
+        known = charts.array(values).ravel()
         known = known[known >= 0].astype(np.int64)
         if not len(known):
             raise InputError(f"no rank of {name!r} is known: leave it out")
@@ -138,14 +138,14 @@ def reliability_diagram(curves: Mapping[str, Reliability], event: str) -> Figure
             below.set_visible(False)
             continue
         name, curve = list(curves.items())[place]
-        x, y = _array(curve.probability), _array(curve.frequency)
+        x, y = charts.array(curve.probability), charts.array(curve.frequency)
         above.plot([0, 1], [0, 1], color=charts.INK, linewidth=0.7)
         above.axhline(curve.base, color=charts.MUTED, linewidth=0.6, linestyle=":")
-        above.vlines(x, _array(curve.low), _array(curve.high), color=charts.RULE, linewidth=4.5)
+        above.vlines(x, charts.array(curve.low), charts.array(curve.high), color=charts.RULE, linewidth=4.5)
         above.plot(x, y, color=hue(place), linewidth=1.2, marker="o", markersize=3)
         above.set_xlim(-0.03, 1.03)
         above.set_ylim(-0.03, 1.03)
-        below.bar(x, _array(curve.count), 0.07, color=hue(place), alpha=0.75)
+        below.bar(x, charts.array(curve.count), 0.07, color=hue(place), alpha=0.75)
         below.set_xlim(-0.03, 1.03)
         below.set_yscale("log")
         below.set_ylim(bottom=0.5)
@@ -171,7 +171,7 @@ def roc_chart(curves: Mapping[str, Roc], event: str) -> Figure:
     for number, (name, curve) in enumerate(curves.items()):
         style = {"linewidth": 1.6 if not number else 1.0, "marker": "o", "markersize": 2 if len(curve.hits) < 60 else 0}
         told = f"{name}: {curve.area:.3f}"
-        each.plot(_array(curve.false_alarms), _array(curve.hits), color=hue(number), label=told, **style)
+        each.plot(charts.array(curve.false_alarms), charts.array(curve.hits), color=hue(number), label=told, **style)
     each.set_xlim(-0.01, 1.01)
     each.set_ylim(-0.01, 1.01)
     charts.label(each, "", "false alarms, of all non-events", "hits, of all events")
@@ -183,7 +183,3 @@ def roc_chart(curves: Mapping[str, Roc], event: str) -> Figure:
         "The further to the upper left the better; the diagonal is no skill. Calibration makes no difference here.",
         charts.svg(figure, "roc"),
     )
-
-
-def _array(values: Any) -> np.ndarray:
-    return np.asarray(values, dtype=np.float64)

@@ -34,7 +34,7 @@ def maps(
     the spread, which has its own. Coastlines are drawn on latitudes and longitudes if cartopy is there.
     Raises InputError for other shapes.
     """
-    observed, ensemble, rows, columns = (_array(each) for each in (observed, ensemble, rows, columns))
+    observed, ensemble, rows, columns = (charts.array(each) for each in (observed, ensemble, rows, columns))
     if observed.shape != (len(rows), len(columns)) or ensemble.shape[1:] != observed.shape or ensemble.ndim != 3:
         raise InputError(
             f"maps need observations ({len(rows)}, {len(columns)}) and an ensemble (members, ...) of that shape; seen "
@@ -80,13 +80,13 @@ def spectrum_chart(
     wave_numbers: Any, powers: Mapping[str, Any], observed: Any, *, unit: str, wave_name: str = "wave number"
 ) -> Figure:
     """Power by wave number but 0: of what came true (k,), and of single members of each ensemble, (k,)."""
-    waves, true = _array(wave_numbers), _array(observed)
+    waves, true = charts.array(wave_numbers), charts.array(observed)
     used = (waves > 0) & (true > 0)
     figure, ((left, right),) = charts.panels(1, 2, 3.4, 2.6)
     left.plot(waves[used], true[used], color=charts.DATA, linewidth=2.2, label="came true")
     right.axhline(1, color=charts.DATA, linewidth=2.2)
     for number, (name, power) in enumerate(powers.items()):
-        power = _array(power)
+        power = charts.array(power)
         if power.shape != waves.shape:
             raise InputError(f"{name!r} has a power {power.shape} for {waves.shape} wave numbers")
         style: dict[str, Any] = {"color": hue(number), "linewidth": 1.5 if not number else 1.0}
@@ -155,7 +155,7 @@ def event_histogram(
     values: Mapping[str, Any], threshold: float, *, quantity: str, unit: str, above: bool = True
 ) -> Figure:
     """Densities of what was observed (first) and generated, logarithmic, with the shares beyond the threshold."""
-    known = {name: _array(each).ravel() for name, each in values.items()}
+    known = {name: charts.array(each).ravel() for name, each in values.items()}
     known = {name: each[np.isfinite(each)] for name, each in known.items()}
     if any(not len(each) for each in known.values()):
         raise InputError("a histogram needs a finite value of each; leave out those that have none")
@@ -227,7 +227,3 @@ def coastlines() -> tuple[np.ndarray, ...]:
                 lines = [part for found in Reader(str(file)).geometries() for part in getattr(found, "geoms", [found])]
                 return tuple(np.asarray(line.coords)[:, :2] for line in lines)
     return ()
-
-
-def _array(values: Any) -> np.ndarray:
-    return np.asarray(values, dtype=np.float64)

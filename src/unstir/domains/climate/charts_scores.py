@@ -26,14 +26,14 @@ def score_by_lead(
     name: str = "score-by-lead",
 ) -> Figure:
     """A score by lead of the model (first) and all baselines: each (value, low, high), (leads,) or None for no ends."""
-    leads = _array(leads)
+    leads = charts.array(leads)
     figure, ((each,),) = charts.panels(1, 1, 6.8, 2.7)
     single = len(leads) == 1
     for number, (ensemble, (value, low, high)) in enumerate(scores.items()):
-        value = _array(value)
+        value = charts.array(value)
         if value.shape != leads.shape:
             raise InputError(f"{ensemble!r} has scores {value.shape} for {len(leads)} leads")
-        ends = None if low is None or high is None else (_array(low), _array(high))
+        ends = None if low is None or high is None else (charts.array(low), charts.array(high))
         if single:
             error = None if ends is None else np.abs(np.stack(ends) - value)
             each.errorbar([number], value, yerr=error, fmt="o", color=hue(number), markersize=5, capsize=3)
@@ -61,11 +61,11 @@ def score_by_lead(
 
 def spread_skill_by_lead(parts: Mapping[str, tuple[Any, Any]], leads: Any, *, unit: str, lead_name: str) -> Figure:
     """Error of the mean and spread of each ensemble by lead: each (spread, error), (leads,); their ratio beside."""
-    leads = _array(leads)
+    leads = charts.array(leads)
     figure, ((left, right),) = charts.panels(1, 2, 3.4, 2.6)
     marker = {"marker": "o", "markersize": 2.2} if len(leads) < 40 else {}
     for number, (name, (spread, error)) in enumerate(parts.items()):
-        spread, error = _array(spread), _array(error)
+        spread, error = charts.array(spread), charts.array(error)
         width = 1.6 if not number else 1.0
         left.plot(leads, error, color=hue(number), linewidth=width, **marker, label=name)
         left.plot(leads, spread, color=hue(number), linewidth=width, linestyle="--")
@@ -95,7 +95,7 @@ def scorecard(skills: Mapping[str, Mapping[str, Sequence[Skill]]], leads: Any, *
     A panel for each baseline, with rows of scores and columns of leads; coloured where the paired bootstrap's interval
     of the difference leaves out zero, pale where it does not. Raises InputError for rows of another length.
     """
-    leads = _array(leads)
+    leads = charts.array(leads)
     rows = list(dict.fromkeys(score for each in skills.values() for score in each))
     columns = min(2 if len(leads) > 5 else 3, len(skills))
     groups = -(-len(skills) // columns)
@@ -162,7 +162,3 @@ def _card(panel: Any, values: np.ndarray, sure: np.ndarray) -> None:
                 fontsize=6.5 if width > 6 else 7.5,
                 color=colour,
             )
-
-
-def _array(values: Any) -> np.ndarray:
-    return np.atleast_1d(np.asarray(values, dtype=np.float64))

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from unstir.core.seeds import Seeds
 from unstir.domains.climate.layout import Layout
-from unstir.domains.rows import evenly
 
 LEVELS = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999)
 _TAILS = (0.99, 0.999)
@@ -132,11 +131,6 @@ def gaussian_windows(training: np.ndarray, count: int, seed: int) -> np.ndarray:
 
     rows = np.linspace(0, len(training) - 1, min(len(training), _MOST_ROWS)).round().astype(int)
     return gaussian(torch.from_numpy(training[rows]), Seeds.range(seed, count).at("generate")).numpy()
-
-
-def spread_rows(length: int, count: int) -> np.ndarray:
-    """``count`` of so many rows, evenly; all of them if there are fewer."""
-    return evenly(length, count)
 
 
 def scaled(states: Mapping[str, np.ndarray], encode: Callable[[np.ndarray], Tensor]) -> dict[str, np.ndarray]:

@@ -22,7 +22,6 @@ from unstir.domains.climate.tasks.generating.generated import (
     distances_for,
     gaussian_windows,
     scaled,
-    spread_rows,
 )
 from unstir.domains.climate.tasks.generating.rare_events import ESTIMATORS, Estimate
 from unstir.domains.climate.tasks.generating.tails import (
@@ -33,7 +32,7 @@ from unstir.domains.climate.tasks.generating.tails import (
     tail_of,
 )
 from unstir.domains.measuring import floor_of
-from unstir.domains.rows import checked_options
+from unstir.domains.rows import checked_options, evenly
 from unstir.metrics.evaluate import Result
 
 _OPTIONS: dict[str, Any] = {"windows": 4000, "replicates": 40, "event": None, "simulate": 0, "rival": None}
@@ -58,8 +57,8 @@ def judge_windows(judged: Judged) -> Judgement:
         bind(_asked(told["event"])[0], data.encoding)  # refuses what is no event before anything is measured
     decode = data.encoding.decode
     drawn = decode(judged.drawn)[: told["windows"]]
-    observed = data.test.cases.target(spread_rows(len(data.test), told["windows"]))
-    training = data.cases.target(spread_rows(len(data), told["windows"]))
+    observed = data.test.cases.target(evenly(len(data.test), told["windows"]))
+    training = data.cases.target(evenly(len(data), told["windows"]))
     if not np.isfinite(observed).all() or not np.isfinite(training).all():
         raise InputError("windows with missing values cannot be judged yet; take data.missing=drop, or fill them")
     gaussian = decode(
