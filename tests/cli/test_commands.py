@@ -36,6 +36,18 @@ WEATHER = (
     "sampling.count=4",
     "evaluation.options={cases: 4, members: 3, leads: [1, 2], replicates: 5}",
 )
+MATTER = (
+    "data.limit=40",
+    "network.width=16",
+    "network.depth=1",
+    "training.steps=6",
+    "training.batch=8",
+    "training.threads=1",
+    "sampling.steps=3",
+    "sampling.count=12",
+    "sampling.batch=12",
+)
+MINIATURE = {"climate": WEATHER, "molecules": MATTER, "crystals": MATTER}
 
 
 def unstir(*arguments, cwd, check=True):
@@ -62,7 +74,7 @@ def test_every_command_of_the_readme_runs_in_its_order(place):
     assert [words[0] for words in lines[:2]] == ["list", "run"]
     for words in lines:
         # the whole catalogue is measured by tests/contracts/test_claims.py
-        small = WEATHER if "climate" in words else SMALL
+        small = MINIATURE.get(words[1], SMALL)
         extra = {"run": small, "verify": () if "--run" in words else ("schedules/cosine",)}.get(words[0], ())
         untrained = words[0] == "verify" and "--run" in words  # after eight steps some claim does fail
         done = unstir(*words, *extra, cwd=place, check=not untrained)

@@ -53,6 +53,8 @@ def test_pages_with_code_show_what_it_printed(built):
     """Were a page not executed, it would build without a word; so each one's own last output is looked for."""
     expected = {
         "tutorials/first.html": "did you mean 'heun'?",
+        "tutorials/molecules.html": "atoms 1 and 2 overlap",
+        "tutorials/crystals.html": "unknown element 'Qq'",
         "tutorials/weather.html": "of the thirty days lie within the band",
         "equations.html": "relative error",
         "howto/extend.html": "standard deviation of the samples",

@@ -23,7 +23,9 @@ NARROW = {
     "diffusion-transformer": {"shape": (1, 2), "tokens": "sequence"},
 }
 SHAPES = [(1, 8, 8), (2, 17), (3, 7, 9), (2, 5, 4, 3)]
-NAMES = sorted(entries("networks"))
+NAMES = sorted(
+    name for name, entry in entries("networks").items() if getattr(entry.load(), "takes", "tensors") != "parts"
+)
 
 
 def make(name: str, shape: tuple[int, ...] = (1, 8, 8), conditions: dict | None = None, **options: object) -> nn.Module:

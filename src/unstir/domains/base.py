@@ -82,6 +82,8 @@ class Asked:
     """The field's own, ``leads=10``; unknown ones are refused by the field."""
     out: Path | None = None
     """Where the ensemble is to be written, in a format of the field's; None for nowhere."""
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    """The recipe's ``sampler``, ``grid``, ``steps`` (as asked) and ``batch``, for a field that draws by itself."""
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,12 @@ def predict_run(
             seed=own,
             options=dict(options or {}),
             out=target,
+            sampling={
+                "sampler": run.recipe.sampling.sampler,
+                "grid": run.recipe.sampling.grid,
+                "steps": steps or run.recipe.sampling.steps,
+                "batch": run.recipe.sampling.batch,
+            },
         )
     )
     return target

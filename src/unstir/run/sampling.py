@@ -115,7 +115,8 @@ class TrainedRun:
                 raise InputError(f"the sampler {CALIBRATED!r} brings its own times; leave the grid out")
             made, grid = self.calibrated(denoiser, steps), None
         else:
-            made, grid = build("samplers", sampler or options.sampler), grid or options.grid
+            made = sampler if isinstance(sampler, Sampler) else build("samplers", sampler or options.sampler)
+            grid = grid or options.grid
         told: Denoiser = denoiser
         if made.needs_variance and getattr(denoiser, "variance", "none") == "none":
             if made.needs_variance == "learned":
