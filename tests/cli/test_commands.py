@@ -74,7 +74,7 @@ def test_every_command_of_the_readme_runs_in_its_order(place):
     assert [words[0] for words in lines[:2]] == ["list", "run"]
     for words in lines:
         # the whole catalogue is measured by tests/contracts/test_claims.py
-        small = MINIATURE.get(words[1], SMALL)
+        small = MINIATURE.get(words[-1], SMALL)
         extra = {"run": small, "verify": () if "--run" in words else ("schedules/cosine",)}.get(words[0], ())
         untrained = words[0] == "verify" and "--run" in words  # after eight steps some claim does fail
         done = unstir(*words, *extra, cwd=place, check=not untrained)

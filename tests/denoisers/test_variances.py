@@ -6,10 +6,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from networks import of_tensors
 from thresholds import assert_mean
 from torch import nn
 
-from unstir.core.catalogue import build, entries
+from unstir.core.catalogue import build
 from unstir.core.errors import InputError
 from unstir.core.seeds import Seeds
 from unstir.denoisers.learned.network import NetworkDenoiser
@@ -35,6 +36,7 @@ LEVELS = torch.linspace(-4, 8, 7, dtype=torch.float64)
 SCHEDULES = [CosineSchedule(), RectifiedFlowSchedule(), EDMSchedule()]
 by_schedule = pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda schedule: type(schedule).__name__)
 FIVE_SIGMA = 5.0
+OF_TENSORS = of_tensors()
 
 
 class Shifted(NormalDenoiser):
@@ -309,7 +311,7 @@ class TestLearned:
         with pytest.raises(InputError, match="unknown variance of a network's belief 'guessed'"):
             NetworkDenoiser(Once(), GaussianProcess(), variance="guessed")
 
-    @pytest.mark.parametrize("name", entries("networks"))
+    @pytest.mark.parametrize("name", OF_TENSORS)
     @pytest.mark.parametrize("shape", [(2, 6, 6), (3, 8)])
     def test_every_network_of_the_catalogue_serves(self, name, shape):
         try:

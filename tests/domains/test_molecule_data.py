@@ -286,7 +286,7 @@ def test_what_the_encoding_does_not_know_is_refused(sdf):
     places = np.array([[0, 0, 0], [0, 0, 1.5]])
     bonds = bond_table([[0, 1, 1]], 2)
     for molecule, says in (
-        (Molecule(np.array([6, 17]), places, bonds=bonds), "the element 17"),
+        (Molecule(np.array([6, 17]), places, bonds=bonds), "the element Cl"),
         (Molecule(np.array([6, 8]), places, np.array([0, 2]), bonds), "the charge 2"),
         (Molecule(np.array([6, 8]), places), "no bonds"),
         (Molecule(np.array([6, 8]), places, bonds=4 * bonds), "class 4"),

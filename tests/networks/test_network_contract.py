@@ -4,10 +4,11 @@ import math
 
 import pytest
 import torch
+from networks import of_tensors
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from unstir.core.catalogue import build, entries
+from unstir.core.catalogue import build
 from unstir.core.errors import InputError
 from unstir.core.state import concatenate, take
 
@@ -23,9 +24,7 @@ NARROW = {
     "diffusion-transformer": {"shape": (1, 2), "tokens": "sequence"},
 }
 SHAPES = [(1, 8, 8), (2, 17), (3, 7, 9), (2, 5, 4, 3)]
-NAMES = sorted(
-    name for name, entry in entries("networks").items() if getattr(entry.load(), "takes", "tensors") != "parts"
-)
+NAMES = of_tensors()
 
 
 def make(name: str, shape: tuple[int, ...] = (1, 8, 8), conditions: dict | None = None, **options: object) -> nn.Module:

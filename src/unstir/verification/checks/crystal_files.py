@@ -125,9 +125,10 @@ def crystal_network(domain: Any, effort: Effort) -> Iterator[Measured]:
                 conditions=denoiser.shown(data.conditions),
                 outputs=outputs,
             )
-        seeds = effort.seeds(3, "network")
+        seeds, halfway = effort.seeds(3, "network"), torch.tensor(0.5)
         with torch.no_grad():
-            drawn = denoiser(process.noise(state, 0.5, seeds, condition["mask"]), 0.5, **condition).sample(seeds)
+            noised = process.noise(state, halfway, seeds, condition["mask"])
+            drawn = denoiser(noised, halfway, **condition).sample(seeds)
         wrong = sum(drawn[name].shape != state[name].shape for name in state)
         yield at_most(f"parts of another shape, {task}", wrong, 0.0)
         found = data.encoding.decode(drawn, condition)
