@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -26,6 +28,8 @@ from unstir.processes.categorical import CategoricalProcess
 from unstir.processes.centred import CentredProcess
 from unstir.processes.joint import JointProcess
 from unstir.processes.pairs import PairsProcess
+from unstir.processes.schedules.cosine import CosineSchedule
+from unstir.processes.schedules.edm import EDMSchedule
 from unstir.samplers.ancestral import AncestralSampler
 from unstir.samplers.base import sample
 
@@ -228,6 +232,23 @@ def test_growth_about_a_core_tends_to_the_exact_conditional():
     assert (shares - 1 / 3).abs().max() < 5 * (2 / 9 / (3 * count)) ** 0.5
 
 
+@pytest.mark.parametrize("schedule", [EDMSchedule(), CosineSchedule()], ids=["exploding", "preserving"])
+def test_the_core_is_put_in_as_noisy_as_the_rest(schedule):
+    """Of the noise at a time the core's atoms have their share of the signal, and noise without a centre."""
+    process = JointProcess({"positions": CentredProcess(schedule)})
+    known = torch.tensor([[-1.0, 0, 0], [1.0, 0, 0], [0, 3, 0]], dtype=torch.float64)
+    count, t = 4000, torch.tensor(0.4, dtype=torch.float64)
+    x = {"positions": process.parts["positions"].centred(Seeds.range(1, count).normal((5, 3)))}
+    held = GrowingSampler(GivenAtoms(known, {})).held(process, x, t, Seeds.range(0, count), None)["positions"].double()
+    rows = held[:, :3] - held[:, :3].mean(1, keepdim=True)
+    alpha, sigma = (float(each) for each in process.parts["positions"].coefficients(t, held))
+    deviation = sigma * (2 / 3) ** 0.5
+    away = (rows.mean(0) - alpha * (known - known.mean(0))).abs().max()
+    assert away < 5 * deviation / count**0.5
+    assert abs(float(rows.std(0).mean()) / deviation - 1) < 5 / (2 * 6 * count) ** 0.5
+    torch.testing.assert_close(held[:, :3].mean(1), x["positions"][:, :3].mean(1).double(), atol=1e-6, rtol=0)
+
+
 class _Ball(Denoiser):
     """Points of unit variance about their centre, whose elements are even between three."""
 
@@ -364,6 +385,16 @@ def asked_of(data, path, out, members, **options):
     return Asked(_Guess(None), data.encoding, path, drawing(data), members, 3, options, out)
 
 
+def mostly_flat(draw):
+    """Only the first of each draw has a shape."""
+
+    def drawn(count, **how):
+        state = draw(count, **how)
+        return {"positions": torch.cat((state["positions"][:1], torch.zeros_like(state["positions"][1:])))}
+
+    return drawn
+
+
 def test_conformers_of_a_file_are_written_with_the_asked_hand(sdf, tmp_path):
     data = field.read({"path": str(sdf), "held_out": 0.0, "task": "conformers"})
     asked = tmp_path / "mine.smi"
@@ -376,6 +407,11 @@ def test_conformers_of_a_file_are_written_with_the_asked_hand(sdf, tmp_path):
     assert all(stereo_of(one).handedness.tolist() == wanted for one in found[:2])
     with pytest.raises(InputError, match=r"out\.txt"):
         field.predict(asked_of(data, asked, tmp_path / "out.txt", 2))
+    asked.write_text("F/C=C/F stiff\n")
+    one_of_four = asked_of(data, asked, tmp_path / "few.sdf", 4)
+    with pytest.warns(UserWarning, match="line 1: 3 conformers instead of 4"):
+        field.predict(replace(one_of_four, draw=mostly_flat(one_of_four.draw)))
+    assert len(read_file(tmp_path / "few.sdf").structures) == 3
     with pytest.raises(InputError, match="did you mean 'column'"):
         field.predict(asked_of(data, asked, tmp_path / "out.sdf", 2, colum="x"))
 

@@ -12,7 +12,7 @@ def predict(
     run: RunPath,
     file: Annotated[Path, typer.Argument(help="New input, like the run's data but for what is to be told.")],
     options: Annotated[list[str] | None, typer.Argument(help="The task's own, such as leads=10 of a forecast.")] = None,
-    members: Annotated[int, typer.Option(help="How many members the ensemble has.")] = 50,
+    members: Annotated[int, typer.Option(help="How many members an ensemble has.")] = 50,
     steps: Annotated[int | None, typer.Option(help="The sampler's steps; the recipe's by default.")] = None,
     seed: Annotated[int | None, typer.Option(help="The seed; the recipe's by default.")] = None,
     out: Annotated[
@@ -28,7 +28,7 @@ def predict(
     trained = TrainedRun(RunFolder.open(run), device)
     told = conditions(options or [])
     written = predict_run(trained, file, members=members, seed=seed, out=out, steps=steps, options=told)
-    print(f"{members} members: {written}")
+    print(f"ensembles of {members}: {written}")
 
 
 def solve(

@@ -1,5 +1,6 @@
 """What a trained run answers to molecules of the user's own: conformers of their graphs, or growth about them."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -106,6 +107,12 @@ def _conformers(asked: Asked, encoding: MoleculeEncoding) -> list[Molecule]:
             raise InputError(
                 f"{graph.source or graph.name}: none of {_ROUNDS * asked.members} conformers has its handedness and "
                 "sides of double bonds; train longer, or on molecules that are more like it"
+            )
+        if len(kept) < asked.members:
+            warnings.warn(
+                f"{graph.source or graph.name}: {len(kept)} conformers instead of {asked.members}: the others drawn in "
+                f"{_ROUNDS} rounds have another handedness or other sides of double bonds",
+                stacklevel=2,
             )
         found += kept[: asked.members]
     return found
