@@ -102,6 +102,38 @@ def test_what_lies_in_padded_places_is_not_seen_and_comes_out_as_zero() -> None:
     assert all(part.isfinite().all() for part in nobody.values())
 
 
+@pytest.mark.parametrize("noise", [torch.linspace(-1.5, 1.5, 60, dtype=torch.float64), NOISE[1]])
+def test_cells_of_unequal_size_are_answered_as_if_all_were_padded_alike(
+    noise: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, (x, told) = network(conditions=TOLD), crystal(60, 9)
+    sizes = torch.randint(0, 9, (60,), generator=torch.Generator().manual_seed(1))
+    mask = torch.arange(9) < sizes[:, None]
+    mask[:3] = torch.tensor([True, False, True, False, False, True, False, False, False])  # need not be the first ones
+    drop = torch.arange(60) % 4 == 0
+
+    def answer() -> tuple[dict[str, Tensor], list[Tensor]]:
+        own.zero_grad()
+        found = own(x, noise, drop=drop, mask=mask, **told)
+        torch.stack([part.square().sum() for part in found.values()]).sum().backward()
+        return found, [parameter.grad.clone() for parameter in own.parameters()]
+
+    seen = []
+    whole = PeriodicTransformer._among
+    monkeypatch.setattr(
+        PeriodicTransformer, "_among", lambda self, inside: seen.append(inside.h) or whole(self, inside)
+    )
+    grouped, slopes = answer()
+    assert len(seen) > 2
+    assert sum(h.shape[0] * h.shape[1] ** 2 for h in seen) < 60 * 9**2 / 2
+    monkeypatch.setattr("unstir.networks.periodic_transformer._by_size", lambda mask: [])
+    padded, others = answer()
+    for part in PARTS:
+        torch.testing.assert_close(grouped[part], padded[part], rtol=1e-12, atol=1e-12)
+    for one, other in zip(slopes, others, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.parametrize("name", ["label", "elements", "contacts"])
 def test_dropping_a_sample_equals_the_absence_of_a_condition(name: str) -> None:
     own, (x, told) = network(conditions=TOLD), crystal()

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ __all__ = ["PeriodicTransformer"]
 
 _KINDS = ("sites", "nodes", "pairs", "whole")
 _FURTHEST = 0.1  # periods that a block may move a site
+_GROUP = 16  # samples that are enough to be worth a call
 
 
 class PeriodicTransformer(nn.Module):
@@ -40,7 +41,8 @@ class PeriodicTransformer(nn.Module):
     It takes parts (``networks.parts``) of the kinds sites (at least one), nodes, pairs and whole; ``shape`` may also be
     (n, d), the sites alone, and is then answered with a tensor. Conditions: labels, vectors, ``{"channels": k}``
     numbers of each site (batch, n, k), ``{"pairs": k}`` of each two (batch, n, n, k). ``mask`` (batch, n) says which
-    sites there are; the others influence none and come out as zero. The set may be of any size.
+    sites there are; the others influence none and come out as zero. The set may be of any size; on a processor, a batch
+    of unequal sizes is computed in groups of about one size each, so that padding costs little.
 
     Options: ``width``, ``depth`` (blocks), ``head_width`` (a divisor of width), ``waves``, ``expansion`` of the
     perceptron, ``dropout``, ``embedding``. Raises InputError for options out of range and parts of another kind.
@@ -138,20 +140,41 @@ class PeriodicTransformer(nn.Module):
         if self.whole is not None:
             embedding = embedding + self.whole(torch.cat([seen[name].to(dtype) for name in self._named("whole")], -1))
         beside = [*(seen[name].to(dtype) for name in self._named("pairs")), *self._told(own, drop, sites)]
-        moved, pairs, damping = torch.zeros_like(sites), torch.empty(0), self._damping(noise.to(dtype), sites)
         h = self.start.expand(*sites.shape[:2], -1)
         if self.stem is not None:
             h = h + self.stem(apply_mask(nodes, mask))
+        place = torch.cat([h.new_zeros(*h.shape[:2], h.shape[1], 0), *beside], -1)
+        inside = _Inside(h, sites, place, self._damping(noise.to(dtype), sites), embedding, mask)
+        answer = {name: part.to(seen[name].dtype) for name, part in self._answers(inside).items()}
+        return answer["sites"] if isinstance(x, Tensor) else answer
+
+    def _answers(self, inside: "_Inside") -> dict[str, Tensor]:
+        """What is told of each part; sets of unequal size by groups of about one size, so that padding costs little."""
+        # an accelerator waits for the number of calls, not for padding, and a compiled graph holds one size
+        groups = [] if torch.compiler.is_compiling() or inside.h.device.type != "cpu" else _by_size(inside.mask)
+        if not groups:
+            return self._among(inside)
+        found = [self._among(inside.of(rows, size)) for rows, size in groups]
+        order = torch.cat([rows for rows, _ in groups]).argsort()
+        return {name: self._joined(name, [each[name] for each in found], inside)[order] for name in found[0]}
+
+    def _joined(self, name: str, found: list[Tensor], inside: "_Inside") -> Tensor:
+        """The answers of all groups, padded to one size again."""
+        ways = {"whole": 0, "pairs": 2}.get(self.parts[name].kind, 1)
+        missing = [(0, 0) + (0, inside.h.shape[1] - each.shape[1]) * ways for each in found] if ways else []
+        return torch.cat([F.pad(each, by) for each, by in zip(found, missing, strict=True)] if ways else found)
+
+    def _among(self, inside: "_Inside") -> dict[str, Tensor]:
+        h, sites, place, damping, embedding, mask = inside
+        moved, pairs = torch.zeros_like(sites), place
         for block in self.blocks:
             waves = damping * self._waves(sites + moved)
-            pairs = torch.cat([waves, *beside], -1)
+            pairs = torch.cat([waves, place], -1)
             h, step = block(h, pairs, waves[..., waves.shape[-1] // 2 :], embedding, mask)
             moved = moved + step
         shift, scale = self.modulation(embedding).chunk(2, dim=1)
         h = modulate(normalise_last(h, "layer"), shift, scale, axis=2)
-        answer = {name: self._answer(name, h, pairs, moved, embedding, mask) for name in self.heads}
-        answer = {name: part.to(seen[name].dtype) for name, part in answer.items()}
-        return answer["sites"] if isinstance(x, Tensor) else answer
+        return {name: self._answer(name, h, pairs, moved, embedding, mask) for name in self.heads}
 
     def _waves(self, sites: Tensor) -> Tensor:
         """Cosines and sines of all differences, (batch, n, n, 2 waves axes)."""
@@ -221,6 +244,42 @@ class PeriodicTransformer(nn.Module):
                 )
         if mask is not None and (mask.shape != (batch, size) or mask.dtype != torch.bool):
             raise InputError(f"mask must be boolean of shape {(batch, size)}, seen {mask.dtype} of {tuple(mask.shape)}")
+
+
+class _Inside(NamedTuple):
+    """What the blocks begin with; ``place`` is what is told of each two sites beside their waves."""
+
+    h: Tensor
+    sites: Tensor
+    place: Tensor
+    damping: Tensor
+    embedding: Tensor
+    mask: Tensor | None
+
+    def of(self, rows: Tensor, size: int) -> "_Inside":
+        """The samples of ``rows``, their first ``size`` sites."""
+        assert self.mask is not None
+        damping = self.damping if len(self.damping) == 1 else self.damping[rows]
+        return _Inside(
+            self.h[rows, :size],
+            self.sites[rows, :size],
+            self.place[rows, :size, :size],
+            damping,
+            self.embedding[rows],
+            self.mask[rows, :size],
+        )
+
+
+def _by_size(mask: Tensor | None) -> list[tuple[Tensor, int]]:
+    """Rows of about equal size, each group with the places that it needs; none where that would save nothing."""
+    if mask is None or not mask.numel():
+        return []
+    places = torch.arange(1, mask.shape[1] + 1, device=mask.device)
+    sizes, order = (mask * places).amax(1).clamp(min=1).sort(stable=True)
+    groups: dict[int, list[Tensor]] = {}
+    for rows, theirs in zip(order.split(_GROUP), sizes.split(_GROUP), strict=True):
+        groups.setdefault(int(theirs[-1]), []).append(rows)
+    return [] if set(groups) == {mask.shape[1]} else [(torch.cat(rows), size) for size, rows in groups.items()]
 
 
 class _Block(nn.Module):
