@@ -1,5 +1,11 @@
 """Many samples, block by block: interrupted and taken up, by one process and by two."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
+
 import pytest
 
 from unstir.core.errors import InputError
@@ -66,6 +72,55 @@ def test_an_interrupted_drawing_goes_on_where_it_stopped(folder, whole, tmp_path
     files = sample_run(run, 37, first=5, out=tmp_path, progress=False)
     assert [numbers[0] for numbers in second] == [24, 32, 40]
     assert {file.name: file.read_bytes() for file in files} == whole
+
+
+@pytest.fixture
+def begun(folder):
+    """A command that draws 20 blocks with two workers, of which some are drawn already, in a group of its own."""
+    command = [sys.executable, "-m", "unstir.cli", "sample", str(folder.path), "--count", "160", "--steps", "120"]
+    with subprocess.Popen([*command, "--workers", "2"], stderr=subprocess.PIPE, start_new_session=True) as process:
+        while process.poll() is None and len(blocks(folder)) < 4:
+            time.sleep(0.02)
+        yield process
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    for block in blocks(folder):
+        block.unlink()
+
+
+def blocks(folder):
+    return list(folder.samples.glob(".unfinished/*/*.safetensors"))
+
+
+def test_two_workers_are_interrupted_like_one(folder, begun, tmp_path):
+    os.killpg(begun.pid, signal.SIGINT)  # as a terminal does: to the workers too
+    _, told = begun.communicate(timeout=120)
+    assert begun.returncode == 130
+    assert b"interrupted; the same command goes on" in told
+    assert b"Traceback" not in told
+    kept = len(blocks(folder))
+    assert 4 <= kept < 16
+    run = TrainedRun(folder)
+    calls = counted(run)
+    files = sample_run(run, 160, steps=120, out=tmp_path / "taken up", progress=False)
+    assert len(calls) == 20 - kept
+    again = sample_run(TrainedRun(folder), 160, steps=120, out=tmp_path / "at once", progress=False)
+    assert [file.read_bytes() for file in files] == [file.read_bytes() for file in again]
+
+
+def test_workers_whose_caller_was_killed_end(folder, begun):
+    os.kill(begun.pid, signal.SIGKILL)
+    begun.wait(timeout=60)
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        try:
+            os.killpg(begun.pid, 0)
+        except ProcessLookupError:
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("a worker lives on")
+    assert len(blocks(folder)) < 16
 
 
 def test_another_order_does_not_take_up_the_blocks_of_the_first(folder, tmp_path):

@@ -1,5 +1,7 @@
 """The verbs of the command line."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,18 +74,19 @@ def sample(
     from unstir.run.sampling import TrainedRun, sample_run
 
     trained = TrainedRun(RunFolder.open(run), device)
-    files = sample_run(
-        trained,
-        count,
-        first=first,
-        seed=seed,
-        out=out,
-        condition=conditions(condition or []),
-        sampler=sampler,
-        grid=grid,
-        steps=steps,
-        workers=workers,
-    )
+    with _interruptible():
+        files = sample_run(
+            trained,
+            count,
+            first=first,
+            seed=seed,
+            out=out,
+            condition=conditions(condition or []),
+            sampler=sampler,
+            grid=grid,
+            steps=steps,
+            workers=workers,
+        )
     place = files[0].parent if files else out
     print(f"{count} samples in {place}")
 
@@ -101,7 +104,8 @@ def evaluate(
     from unstir.run.folder import RunFolder
     from unstir.run.sampling import TrainedRun
 
-    results = evaluate_run(TrainedRun(RunFolder.open(run)), again=again)
+    with _interruptible():
+        results = evaluate_run(TrainedRun(RunFolder.open(run)), again=again)
     _print_results(results)
 
 
@@ -160,11 +164,8 @@ def verify(
     from unstir.verification.findings import verdict
     from unstir.verification.table import print_table
 
-    try:
+    with _interruptible():
         findings, page = measure_all(names or [], run=run, quick=quick, seed=seed, workers=workers, out=out)
-    except KeyboardInterrupt:
-        typer.echo("unstir: interrupted; the same command goes on where it stopped", err=True)
-        raise typer.Exit(130) from None
     print_table(findings, console(), everything)
     print(verdict(findings))
     print(f"certificate: {page}")
@@ -202,15 +203,22 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
         raise typer.Exit
 
 
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Work that is kept and taken up again: an interruption is told in a line, with exit code 130."""
+    try:
+        yield
+    except KeyboardInterrupt as interruption:
+        typer.echo(f"unstir: {str(interruption) or 'interrupted; the same command goes on where it stopped'}", err=True)
+        raise typer.Exit(130) from None
+
+
 def _train(recipe: Any, folder: Path | None) -> Path | None:
     """The trained folder, in the main process; None in the others of a distributed training."""
     from unstir.run.training import leads, train_run
 
-    try:
+    with _interruptible():
         trained, result = train_run(recipe, folder)
-    except KeyboardInterrupt as interruption:
-        typer.echo(f"unstir: {interruption or 'interrupted; the same command goes on'}", err=True)
-        raise typer.Exit(130) from None
     if not leads():
         return None
     print(f"trained {result.step} steps in {trained.path}")

@@ -2,10 +2,9 @@
 
 import hashlib
 import json
-import multiprocessing
 import shutil
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from unstir.core.errors import InputError
 from unstir.core.files import write_whole
 from unstir.core.seeds import Seeds
 from unstir.core.state import concatenate
+from unstir.core.workers import worker_pool
 from unstir.denoisers.learned.base import LearnedDenoiser
 from unstir.run.folder import RunFolder
 
@@ -90,20 +90,15 @@ def draw_in_blocks(
         _write(kept / f"{first:09d}.safetensors", _drawn(run, denoiser, order, *jobs[first]))
         if progress:
             progress(len(blocks[first]))
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(min(workers, len(left)), context, _prepare, (order,)) as pool:
+        with worker_pool(min(workers, len(left)), _prepare, order) as pool:
             working = {
                 pool.submit(_work, kept / f"{block:09d}.safetensors", *jobs[block]): len(blocks[block])
                 for block in left
             }
-            try:
-                for future in as_completed(working):
-                    future.result()
-                    if progress:
-                        progress(working[future])
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+            for future in as_completed(working):
+                future.result()
+                if progress:
+                    progress(working[future])
         done |= {block: _read(kept / f"{block:09d}.safetensors") for block in (first, *left)}
     order_of_rows = torch.cat([blocks[block] for block in blocks]).argsort()
     drawn = concatenate([done[block] for block in blocks])

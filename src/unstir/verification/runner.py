@@ -2,11 +2,10 @@
 
 import hashlib
 import json
-import multiprocessing
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import unstir
 from unstir.core.catalogue import KINDS, Entry, entries
 from unstir.core.errors import InputError, NotInstalledError, suggest
+from unstir.core.workers import worker_pool
 from unstir.run.folder import write_text
 from unstir.verification.base import Check, Claim, Effort, Measured, NotMeasured
 from unstir.verification.findings import FAILED, LEFT_OUT, PASSED, Finding, to_plain
@@ -148,23 +148,15 @@ def _performed(left: list[Task], effort: Effort, workers: int) -> Iterator[tuple
         for task in left:
             yield task, perform(task, effort)
         return
-    # a fresh interpreter: threads of numerical libraries do not survive a fork
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread)
-    try:
+    with worker_pool(workers, _one_thread) as pool:
         futures = {pool.submit(perform, task, effort): task for task in left}
         for future in as_completed(futures):
             yield futures[future], future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _one_thread() -> None:
-    import signal
-
     import torch
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent alone answers an interruption
     torch.set_num_threads(1)
 
 
