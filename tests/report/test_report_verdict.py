@@ -65,11 +65,13 @@ def test_higher_is_better_reads_the_right_way_round():
         ({"gaussian": 4.2, "jitter_0.3": 1.4}, "and beat all 2 baselines (the best, jitter 0.3, comes to 1.40)"),
         ({"gaussian": 4.2, "jitter_0.1": 0.24}, "and beat 1 of 2 baselines, but not jitter 0.1 (0.240)"),
         ({"gaussian": 0.2}, "and beat no baseline (the best, one Gaussian, comes to 0.200)"),
+        ({"gaussian": 0.6, "jitter_0.1": 4.2}, "and beat 1 of 2 baselines, but not one Gaussian (0.600)"),
+        ({"gaussian": 0.6}, "and beat no baseline (the best, one Gaussian, comes to 0.600)"),
         ({"copies": 0.1, "held_out": 0.17}, "reach (0.150)."),
     ],
 )
 def test_which_baselines_are_beaten(baselines, told):
-    """Real data (copies, held-out rows) is no rival: copies win every distance."""
+    """An equal is not beaten; real data (copies, held-out rows) is no rival: copies win every distance."""
     assert told in said(frechet(0.6, **baselines))
 
 

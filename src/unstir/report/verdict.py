@@ -76,7 +76,7 @@ def _against_baselines(result: Mapping[str, Any]) -> str:
     if not rivals:
         return ""
     ranked = sorted(rivals, key=lambda name: -beyond(result, rivals[name]))
-    ahead = [name for name in ranked if beyond(result, rivals[name]) > 0]
+    ahead = [name for name in ranked if beyond(result, rivals[name]) >= 0]  # what is equal is not beaten
     if not ahead:
         every = f"all {len(rivals)} baselines" if len(rivals) > 1 else "the baseline"
         return f", and beat {every} (the best, {titled(ranked[0])}, comes to {number(rivals[ranked[0]])})"

@@ -54,7 +54,10 @@ def judge_strings(judged: Judged) -> Judgement:
     shown: list[Any] = [figures.structures(sets["samples"])]
     remarks = list(data.remarks)
     if len(values["samples"]["weight"]) > 1:
-        results += _distances(values, judged.seed, options["replicates"])
+        distances = _distances(values, judged.seed, options["replicates"])
+        # where every string is a molecule, as in SELFIES, validity tells nothing and does not come first
+        told = any(one.value < 1 or min(one.baselines.values()) < 1 for one in results if one.metric == "valid")
+        results = results + distances if told else distances + results
         shown.append(figures.properties(values["reference"], values["samples"]))
         own, known = scaffolds(sets["samples"]), scaffolds(data.smiles)
         remarks.append(
