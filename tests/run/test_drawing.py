@@ -76,8 +76,8 @@ def test_an_interrupted_drawing_goes_on_where_it_stopped(folder, whole, tmp_path
 
 @pytest.fixture
 def begun(folder):
-    """A command that draws 20 blocks with two workers, of which some are drawn already, in a group of its own."""
-    command = [sys.executable, "-m", "unstir.cli", "sample", str(folder.path), "--count", "160", "--steps", "120"]
+    """A command that draws 14 blocks with two workers, of which some are drawn already, in a group of its own."""
+    command = [sys.executable, "-m", "unstir.cli", "sample", str(folder.path), "--count", "112", "--steps", "80"]
     with subprocess.Popen([*command, "--workers", "2"], stderr=subprocess.PIPE, start_new_session=True) as process:
         while process.poll() is None and len(blocks(folder)) < 4:
             time.sleep(0.02)
@@ -99,12 +99,12 @@ def test_two_workers_are_interrupted_like_one(folder, begun, tmp_path):
     assert b"interrupted; the same command goes on" in told
     assert b"Traceback" not in told
     kept = len(blocks(folder))
-    assert 4 <= kept < 16
+    assert 4 <= kept < 13
     run = TrainedRun(folder)
     calls = counted(run)
-    files = sample_run(run, 160, steps=120, out=tmp_path / "taken up", progress=False)
-    assert len(calls) == 20 - kept
-    again = sample_run(TrainedRun(folder), 160, steps=120, out=tmp_path / "at once", progress=False)
+    files = sample_run(run, 112, steps=80, out=tmp_path / "taken up", progress=False)
+    assert len(calls) == 14 - kept
+    again = sample_run(TrainedRun(folder), 112, steps=80, out=tmp_path / "at once", progress=False)
     assert [file.read_bytes() for file in files] == [file.read_bytes() for file in again]
 
 
@@ -120,7 +120,7 @@ def test_workers_whose_caller_was_killed_end(folder, begun):
         time.sleep(0.1)
     else:
         pytest.fail("a worker lives on")
-    assert len(blocks(folder)) < 16
+    assert len(blocks(folder)) < 13
 
 
 def test_another_order_does_not_take_up_the_blocks_of_the_first(folder, tmp_path):
