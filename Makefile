@@ -56,6 +56,7 @@ bench: .venv-bench/.stamp
 	$(BENCH)/python -m benchmarks.log_density
 	$(BENCH)/python -m benchmarks.token_samplers
 	$(BENCH)/python -m benchmarks.posterior_samplers
+	$(BENCH)/python -m benchmarks.equivariant
 
 clean:
 	rm -rf dist docs/_build docs/jupyter_execute .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -35,8 +35,12 @@ def test_the_table_is_written(tmp_path, capsys):
         torch.set_num_threads(threads)
     text = (tmp_path / "equivariant.md").read_text()
     assert capsys.readouterr().out.strip() in text
-    rows = [line.split("|") for line in text.splitlines() if line.startswith("|")][2:]
-    assert [row[1].strip() for row in rows] == ["equivariant-transformer", "egnn", "a dense EGNN"]
-    milliseconds, ratio = ([float(row[column]) for row in rows] for column in (3, 5))
-    assert ratio[2] == 1.0
-    assert ratio[0] == pytest.approx(milliseconds[2] / milliseconds[0], rel=0.1)
+    molecules, crystals = (
+        [line.split("|") for line in part.splitlines()[2:]] for part in text.split("\n\n") if part.startswith("|")
+    )
+    assert [row[1].strip() for row in molecules] == ["equivariant-transformer", "egnn", "a dense EGNN"]
+    assert [row[1].strip() for row in crystals] == ["cells of 2 to 20 sites", "all of 20 sites"]
+    for rows in (molecules, crystals):
+        milliseconds, ratio = ([float(row[column]) for row in rows] for column in (3, 5))
+        assert ratio[-1] == 1.0
+        assert ratio[0] == pytest.approx(milliseconds[-1] / milliseconds[0], rel=0.1)
