@@ -112,9 +112,7 @@ def networks(scale: float = 1.0) -> dict[str, nn.Module]:
 def molecules(batch: int = BATCH, seed: int = 0) -> tuple[State, Tensor, Tensor]:
     """Random states of the sizes that molecules have, noise levels and the mask."""
     generator = torch.Generator().manual_seed(seed)
-    lengths = torch.tensor([size for size, count in SIZES.items() for _ in range(count)])
-    lengths = lengths[torch.randint(len(lengths), (batch,), generator=generator)]
-    mask = torch.arange(LARGEST) < lengths[:, None]
+    mask = _mask(SIZES, batch, generator)
     points = torch.randn(batch, LARGEST, 3, generator=generator) * mask[..., None]
     elements = torch.randint(5, (batch, LARGEST), generator=generator)
     bonds = torch.randint(4, (batch, LARGEST, LARGEST), generator=generator).triu(1)
@@ -123,17 +121,24 @@ def molecules(batch: int = BATCH, seed: int = 0) -> tuple[State, Tensor, Tensor]
     return state, torch.randn(batch, generator=generator) / 2, mask
 
 
-def crystals(batch: int, scale: float = 1.0) -> dict[str, Case]:
+def _mask(counts: Mapping[int, int], batch: int, generator: torch.Generator) -> Tensor:
+    """That of a batch whose sizes are drawn as often as they are counted."""
+    lengths = torch.tensor([size for size, count in counts.items() for _ in range(count)])
+    lengths = lengths[torch.randint(len(lengths), (batch,), generator=generator)]
+    return torch.arange(max(counts)) < lengths[:, None]
+
+
+def crystals(batch: int, scale: float = 1.0, seed: int = 0) -> dict[str, Case]:
     """The network of periodic cells, on cells of unequal size and on as many of the largest one."""
     torch.manual_seed(0)
     width = max(16, 16 * round(128 * scale / 16))
     options = {"name": "periodic-transformer", "width": width, "depth": 3}
     network = build("networks", options, shape=CELL, conditions={})
-    lengths = torch.tensor([size for size, count in SITES.items() for _ in range(count)])
-    lengths, largest = lengths[torch.randint(len(lengths), (batch,))], max(SITES)
-    state = {name: torch.randn(batch, largest, part.inputs) for name, part in CELL.items()}
+    generator = torch.Generator().manual_seed(seed)
+    mask = _mask(SITES, batch, generator)
+    state = {name: torch.randn(*mask.shape, part.inputs, generator=generator) for name, part in CELL.items()}
     state["lattice"] = state["lattice"][:, 0]
-    noise, mask = torch.randn(batch) / 2, torch.arange(largest) < lengths[:, None]
+    noise = torch.randn(batch, generator=generator) / 2
     return {
         "cells of 2 to 20 sites": Case(network, state, noise, mask),
         "all of 20 sites": Case(network, state, noise, torch.ones_like(mask)),
@@ -156,7 +161,7 @@ def least_times(timed: Mapping[str, Case], rounds: int) -> dict[str, float]:
     return {name: min(seconds) for name, seconds in found.items()}
 
 
-def table(timed: Mapping[str, Case], least: Mapping[str, float], what: str) -> str:
+def table(timed: Mapping[str, Case], least: Mapping[str, float], first: str, what: str) -> str:
     """A line for each; the last one is what the others are held against."""
     plain = list(timed)[-1]
     lines = [
@@ -169,7 +174,6 @@ def table(timed: Mapping[str, Case], least: Mapping[str, float], what: str) -> s
         ]
         for name, case in timed.items()
     ]
-    first = "network" if what == "molecules" else "periodic-transformer on"
     return markdown((first, "parameters (M)", "ms a step", f"{what} a processor second", f"times {plain}"), lines)
 
 
@@ -189,8 +193,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"torch {torch.__version__}, one thread, float32, batches of {given.batch}; least processor time in "
         f"{given.rounds} interleaved rounds of forward, backward and Adam. Molecules have 10 to 23 atoms. Made by "
         "`python -m benchmarks.equivariant`.",
-        table(inside, least_times(inside, given.rounds), "molecules"),
-        table(cells, least_times(cells, given.rounds), "crystals"),
+        table(inside, least_times(inside, given.rounds), "network", "molecules"),
+        table(cells, least_times(cells, given.rounds), "periodic-transformer on", "crystals"),
     ]
     given.output.mkdir(parents=True, exist_ok=True)
     (given.output / "equivariant.md").write_text("\n\n".join(text) + "\n", encoding="utf-8")

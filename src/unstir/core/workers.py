@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing.connection import wait
 from typing import Any
 
 
@@ -35,5 +34,5 @@ def _begin(prepare: Callable[..., object], arguments: tuple[Any, ...]) -> None:
 def _end_with_the_caller() -> None:
     caller = multiprocessing.parent_process()
     if caller is not None:
-        wait([caller.sentinel])
+        caller.join()
         os._exit(1)

@@ -161,8 +161,7 @@ class PeriodicTransformer(nn.Module):
     def _joined(self, name: str, found: list[Tensor], inside: "_Inside") -> Tensor:
         """The answers of all groups, padded to one size again."""
         ways = {"whole": 0, "pairs": 2}.get(self.parts[name].kind, 1)
-        missing = [(0, 0) + (0, inside.h.shape[1] - each.shape[1]) * ways for each in found] if ways else []
-        return torch.cat([F.pad(each, by) for each, by in zip(found, missing, strict=True)] if ways else found)
+        return torch.cat([F.pad(each, (0, 0) + (0, inside.h.shape[1] - each.shape[1]) * ways) for each in found])
 
     def _among(self, inside: "_Inside") -> dict[str, Tensor]:
         h, sites, place, damping, embedding, mask = inside
@@ -187,9 +186,9 @@ class PeriodicTransformer(nn.Module):
         return torch.cat((here[0] * there[0] + here[1] * there[1], here[0] * there[1] - here[1] * there[0]), -1)
 
     def _damping(self, noise: Tensor, like: Tensor) -> Tensor:
-        """What is left of each wave under the noise, roughly, (batch or 1, 1, 1, 2 waves axes)."""
+        """What is left of each wave under the noise, roughly, (batch, 1, 1, 2 waves axes)."""
         orders = 2 * math.pi * torch.arange(1, self.waves + 1, device=like.device, dtype=like.dtype)
-        left = 1 / (1 + (orders * (4 * noise.reshape(-1, 1)).exp()).square() / 2)
+        left = 1 / (1 + (orders * (4 * noise.expand(len(like))[:, None]).exp()).square() / 2)
         return left.repeat(1, 2 * like.shape[-1])[:, None, None]
 
     def _told(self, given: Mapping[str, Tensor], drop: Tensor | None, like: Tensor) -> list[Tensor]:
@@ -259,12 +258,11 @@ class _Inside(NamedTuple):
     def of(self, rows: Tensor, size: int) -> "_Inside":
         """The samples of ``rows``, their first ``size`` sites."""
         assert self.mask is not None
-        damping = self.damping if len(self.damping) == 1 else self.damping[rows]
         return _Inside(
             self.h[rows, :size],
             self.sites[rows, :size],
             self.place[rows, :size, :size],
-            damping,
+            self.damping[rows],
             self.embedding[rows],
             self.mask[rows, :size],
         )

@@ -76,14 +76,14 @@ def _against_baselines(result: Mapping[str, Any]) -> str:
     if not rivals:
         return ""
     ranked = sorted(rivals, key=lambda name: -beyond(result, rivals[name]))
-    ahead = [name for name in ranked if beyond(result, rivals[name]) >= 0]  # what is equal is not beaten
-    if not ahead:
+    unbeaten = [name for name in ranked if beyond(result, rivals[name]) >= 0]
+    if not unbeaten:
         every = f"all {len(rivals)} baselines" if len(rivals) > 1 else "the baseline"
         return f", and beat {every} (the best, {titled(ranked[0])}, comes to {number(rivals[ranked[0]])})"
-    if len(ahead) == len(rivals):
+    if len(unbeaten) == len(rivals):
         return f", and beat no baseline (the best, {titled(ranked[0])}, comes to {number(rivals[ranked[0]])})"
-    named = listed(f"{titled(name)} ({number(rivals[name])})" for name in ahead)
-    return f", and beat {len(rivals) - len(ahead)} of {len(rivals)} baselines, but not {named}"
+    named = listed(f"{titled(name)} ({number(rivals[name])})" for name in unbeaten)
+    return f", and beat {len(rivals) - len(unbeaten)} of {len(rivals)} baselines, but not {named}"
 
 
 def memorised(results: Mapping[str, Mapping[str, Any]]) -> str | None:

@@ -56,8 +56,9 @@ def judge_strings(judged: Judged) -> Judgement:
     if len(values["samples"]["weight"]) > 1:
         distances = _distances(values, judged.seed, options["replicates"])
         # where every string is a molecule, as in SELFIES, validity tells nothing and does not come first
-        told = any(one.value < 1 or min(one.baselines.values()) < 1 for one in results if one.metric == "valid")
-        results = results + distances if told else distances + results
+        valid = results[0]
+        always = min(valid.value, *valid.baselines.values()) == 1
+        results = distances + results if always else results + distances
         shown.append(figures.properties(values["reference"], values["samples"]))
         own, known = scaffolds(sets["samples"]), scaffolds(data.smiles)
         remarks.append(
